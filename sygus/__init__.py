@@ -1,0 +1,27 @@
+"""SyGuS-IF files, typed terms, enumeration and equivalence. No torch, and nothing of CAMs.
+
+>>> import sygus
+>>> problem = sygus.read('''(set-logic NRA)
+...   (synth-fun f ((x Real)) Real ((R Real)) ((R Real (x 1.0 (+ R R) (/ R R)))))
+...   (check-synth)''')
+>>> with sygus.Solver() as solver:
+...     classes = sygus.Equivalence(sygus.Context(), list(problem.target().variables), solver)
+...     [str(found.term) for found in sygus.Enumerator(problem.target().grammar, classes, limit=3)]
+['x', '1.0', '(+ x x)', '(+ x 1.0)', '(+ 1.0 1.0)', '(/ x x)', '(/ 1.0 x)']
+"""
+
+from .enumeration import Candidate, Enumerator
+from .equivalence import Equivalence, Merge, Undecided
+from .errors import Place, SygusError
+from .grammar import Grammar, Production
+from .printer import define_fun, to_text
+from .reader import Problem, Target, read, read_file, read_term
+from .solver import Solver
+from .terms import BOOL, INT, REAL, Function, Sort, Term, Variable, expand
+from .theory import CORE, Context, Input, Operator, Theory, assumptions
+
+__all__ = [
+    "BOOL", "CORE", "INT", "REAL", "Candidate", "Context", "Enumerator", "Equivalence", "Function", "Grammar", "Input",
+    "Merge", "Operator", "Place", "Problem", "Production", "Solver", "Sort", "SygusError", "Target", "Term", "Theory",
+    "Undecided", "Variable", "assumptions", "define_fun", "expand", "read", "read_file", "read_term", "to_text",
+]  # fmt: skip

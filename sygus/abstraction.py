@@ -1,0 +1,244 @@
+"""From terms over tensors to scalar terms that a solver can decide, without claiming more than is true.
+
+One symbolic channel and pixel stand for all: an input becomes a scalar, a pointwise operator its body. A reduction becomes a
+fresh constant *keyed by its normalised argument*. It must not become an uninterpreted function of its argument at that pixel: a
+solver would then conclude relu(a)·S(relu a) = relu(a)·S(a) by congruence inside the branch a > 0, which no tensor obeys.
+
+What is used of reductions: they are linear over what is constant along their axis, sum = size · mean, the mean of what is nowhere
+negative is not negative, and sizes are positive. Nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from fractions import Fraction
+from itertools import product as every
+
+from .core import apply
+from .meadow import TooLarge, monomial_term, polynomial, product, scaled, total
+from .terms import BOOL, REAL, Function, Literal, Term, Variable, fold, real, subterms, variable
+from .theory import Context, Operator
+
+
+class Abstraction:
+    """The scalar view of terms of one context. Keep one for all terms that are to be compared: it names their atoms.
+
+    Args:
+        context: theory, inputs and assumptions.
+        proves_nonneg: asked once for each scalar term whose mean is taken: whether it is never negative.
+
+    >>> from .theory import Context
+    >>> x = variable("x", REAL)
+    >>> print(Abstraction(Context()).scalar(apply("+", x, x)))
+    (+ x x)
+    """
+
+    def __init__(self, context: Context, proves_nonneg: Callable[[Term], bool] = lambda _: False) -> None:
+        self.context = context
+        self._proves_nonneg = proves_nonneg
+        self._scalar: dict[Term, Term] = {}
+        self._levels: dict[Term, int] = {}
+        self._nonneg: set[Term] = set()
+        self._sign: dict[Term, bool] = {}
+
+    def scalar(self, root: Term) -> Term:
+        """`root` at one symbolic channel and pixel: a core term over inputs and atoms."""
+        return fold(root, self._visit, self._scalar)
+
+    def _visit(self, term: Term, args: tuple[Term, ...]) -> Term:
+        if not isinstance(term.symbol, Function):
+            if isinstance(term.symbol, Variable):
+                if term.sort not in (REAL, BOOL) and term.sort.name != "Int":
+                    term, original = variable(term.name, REAL), term
+                    self._levels[term] = self.context.input(original.symbol).level  # type: ignore[arg-type]
+                else:
+                    self._levels[term] = self.context.input(term.symbol).level  # type: ignore[arg-type]
+            return term
+        if term.symbol.body is not None:
+            return self._apply(term.symbol, args)
+        operator = self.context.operator(term)
+        if operator is None:
+            return self._core(term.symbol, args)
+        if operator.body is not None:
+            return self._apply(operator, args)
+        if operator.reduction in ("mean", "sum"):
+            return self._linear(operator, args[0])
+        level = self.context.level(term)
+        nonneg = operator.reduction in ("std", "softmax")
+        if operator.reduction in ("max", "min"):
+            if all(self._level(arg) <= operator.axis for arg in args):
+                return args[0]
+            nonneg = self._never_negative(args[0])
+        return self._atom(operator.name, args, level, nonneg)
+
+    def _apply(self, owner: Function | Operator, args: tuple[Term, ...]) -> Term:
+        """The body of a pointwise operator or a define-fun at scalar arguments."""
+        assert owner.body is not None
+        binding: dict[Term, Term] = {Term(v): arg for v, arg in zip(owner.variables, args, strict=True)}
+        return fold(owner.body, self._visit, binding)
+
+    def _core(self, function: Function, args: tuple[Term, ...]) -> Term:
+        if function.name in ("exp", "sqrt"):
+            return self._atom(function.name, args, max(self._level(a) for a in args), nonneg=True)
+        if function.name not in _CORE_SET:
+            return self._atom(function.name, args, max((self._level(a) for a in args), default=0))
+        return apply(function.name, *args)
+
+    def _atom(self, name: str, args: tuple[Term, ...], level: int, nonneg: bool = False) -> Term:
+        """A fresh constant for an application of which nothing is known but its arguments."""
+        atom = variable(f"{name}[{', '.join(map(str, args))}]", REAL)
+        self._levels[atom] = level
+        if nonneg:
+            self._nonneg.add(atom)
+        return atom
+
+    def _linear(self, operator: Operator, argument: Term) -> Term:
+        """A mean or a sum: what is constant along the axis comes out, each product that is left is an atom."""
+        axis = operator.axis
+        size = [self.context.size(axis)] if operator.reduction == "sum" else []
+        for term in size:
+            self._levels[term] = 0
+        try:
+            terms = polynomial(argument, self._is_positive)
+        except TooLarge:
+            return product([*size, self._mean(axis, argument)])
+        summands: list[Term] = []
+        for monomial, coefficient in sorted(terms.items(), key=lambda item: [(a.serial, e) for a, e in item[0]]):
+            outside = tuple((a, e) for a, e in monomial if self._level(a) <= axis)
+            inside = tuple((a, e) for a, e in monomial if self._level(a) > axis)
+            factors = list(size)
+            if outside:
+                factors.append(monomial_term(outside))
+            if inside:
+                factors.append(self._mean(axis, monomial_term(inside)))
+            summands.append(scaled(coefficient, product(factors)))
+        return total(summands)
+
+    def _mean(self, axis: int, argument: Term) -> Term:
+        name = f"mean-{self.context.theory.axes[axis]}"
+        return self._atom(name, (argument,), axis, nonneg=self._never_negative(argument))
+
+    def _never_negative(self, argument: Term) -> bool:
+        if argument not in self._sign:
+            self._sign[argument] = self._is_nonneg(argument) or self._proves_nonneg(argument)
+        return self._sign[argument]
+
+    def _level(self, root: Term) -> int:
+        return max((self._levels.get(t, 0) for t in subterms(root) if t.is_variable), default=0)
+
+    def _is_positive(self, term: Term) -> bool:
+        return term.name in self.context.positive or self._is_size(term)
+
+    def _is_size(self, term: Term) -> bool:
+        return any(term is self.context.size(axis) for axis in range(len(self.context.theory.axes)))
+
+    def _is_nonneg(self, term: Term) -> bool:
+        if term.is_variable:
+            return term in self._nonneg or term.name in self.context.nonneg or self._is_positive(term)
+        if isinstance(term.symbol, Literal):
+            return term.value >= 0
+        if term.name == "abs":
+            return True
+        if term.name == "ite":
+            condition, then, other = term.args
+            relu = condition.name == ">" and condition.args == (then, real(0))
+            return self._is_nonneg(other) and (relu or self._is_nonneg(then))
+        return term.name in ("+", "*", "/") and all(self._is_nonneg(arg) for arg in term.args)
+
+    def facts(self, *roots: Term) -> list[Term]:
+        """What is known of the variables of scalar terms: the assumptions, and the signs of atoms."""
+        found: list[Term] = []
+        for term in subterms(*roots):
+            if not term.is_variable or term.sort == BOOL:
+                continue
+            if self._is_positive(term):
+                found.append(apply(">", term, _zero(term)))
+            elif self._is_nonneg(term):
+                found.append(apply(">=", term, _zero(term)))
+        return found
+
+
+def _zero(term: Term) -> Term:
+    return real(0) if term.sort == REAL else Term(Literal(0, term.sort))
+
+
+_CORE_SET = frozenset({"+", "-", "*", "/", "abs", "<", "<=", ">", ">=", "=", "distinct", "ite", "and", "or", "xor", "=>", "not",
+                       "to_real"})  # fmt: skip
+
+
+class Instance:
+    """Terms written out at axes of fixed sizes, with one scalar variable for each entry of each input: any solution of a
+    formula over these is a tensor. `exp`, `sqrt` and opaque operators have no such form and raise `KeyError`."""
+
+    def __init__(self, context: Context, sizes: tuple[int, ...]) -> None:
+        self.context, self.sizes = context, sizes
+        self.entries: dict[str, dict[tuple[int, ...], Term]] = {}
+
+    def difference(self, left: Term, right: Term) -> Term:
+        """A formula that says: at some entry the two differ."""
+        values = [fold(term, self._visit, {}) for term in (left, right)]
+        level = max(len(next(iter(value))) for value in values)
+        cases = [
+            apply("distinct", *(value[index[: len(next(iter(value)))]] for value in values))
+            for index in every(*(range(size) for size in self.sizes[:level]))
+        ]
+        return apply("or", *cases) if len(cases) > 1 else cases[0]
+
+    def facts(self) -> list[Term]:
+        """The assumptions, for every entry."""
+        found: list[Term] = []
+        for name, entries in self.entries.items():
+            relation = ">" if name in self.context.positive else ">=" if name in self.context.nonneg else None
+            if relation:
+                found.extend(apply(relation, entry, _zero(entry)) for entry in entries.values())
+        return found
+
+    def _visit(self, term: Term, args: tuple[dict[tuple[int, ...], Term], ...]) -> dict[tuple[int, ...], Term]:
+        if isinstance(term.symbol, Literal):
+            return {(): term}
+        if isinstance(term.symbol, Variable):
+            return self._input(term.symbol)
+        owner: Function | Operator = term.symbol
+        operator = self.context.operator(term)
+        if operator is not None:
+            if operator.reduction is not None:
+                return self._reduce(operator.reduction, operator.axis, args[0])
+            owner = operator
+        if owner.body is not None:
+            binding = {Term(v): arg for v, arg in zip(owner.variables, args, strict=True)}
+            return fold(owner.body, self._visit, binding)
+        if term.name not in _CORE_SET:
+            raise KeyError(term.name)
+        level = max(len(next(iter(arg))) for arg in args)
+        return {
+            index: apply(term.name, *(arg[index[: len(next(iter(arg)))]] for arg in args))
+            for index in every(*(range(size) for size in self.sizes[:level]))
+        }
+
+    def _input(self, symbol: Variable) -> dict[tuple[int, ...], Term]:
+        known = self.context.input(symbol)
+        if known.size_of is not None:
+            return {(): real(self.sizes[known.size_of])}
+        if symbol.name not in self.entries:
+            sort = symbol.sort if symbol.sort in (BOOL,) or symbol.sort.name == "Int" else REAL
+            self.entries[symbol.name] = {
+                index: variable(f"{symbol.name}@{'.'.join(map(str, index))}", sort)
+                for index in every(*(range(size) for size in self.sizes[: known.level]))
+            }
+        return self.entries[symbol.name]
+
+    def _reduce(self, kind: str, axis: int, value: dict[tuple[int, ...], Term]) -> dict[tuple[int, ...], Term]:
+        if kind not in ("mean", "sum", "max", "min"):
+            raise KeyError(kind)
+        count, level = self.sizes[axis], len(next(iter(value)))
+        result = {}
+        for outer in every(*(range(size) for size in self.sizes[: min(axis, level)])):
+            entries = [v for i, v in value.items() if i[:axis] == outer] * (count if level <= axis else 1)
+            if kind in ("mean", "sum"):
+                result[outer] = scaled(Fraction(1, count if kind == "mean" else 1), total(entries))
+            else:
+                best = entries[0]
+                for entry in entries[1:]:
+                    best = apply("ite", apply(">" if kind == "max" else "<", entry, best), entry, best)
+                result[outer] = best
+        return result

@@ -1,0 +1,159 @@
+"""The process that holds cvc5: `python -m sygus.worker`. A JSON request a line on stdin, a JSON answer a line on stdout.
+
+cvc5 keeps Python's interpreter lock while it checks, and may die or hang: neither may touch the process that asks. Requests:
+`{"id", "kind": "equal", "terms": encoded [left, right, fact...], "lengths": [...]}` for a batch of claims, and
+`{"id", "kind": "model", "terms": encoded [formula...]}` for one solution of a conjunction.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from fractions import Fraction
+from typing import Any
+
+import cvc5
+from cvc5 import Kind
+
+from .crossmultiply import Case, binary_divisions, cases
+from .terms import BOOL, Literal, Term, fold
+from .wire import decode
+
+RLIMIT, TLIMIT, REBUILD = 200_000, 5_000, 2_000
+
+_KINDS = {
+    "+": Kind.ADD, "*": Kind.MULT, "/": Kind.DIVISION_TOTAL, "abs": Kind.ABS, "<": Kind.LT, "<=": Kind.LEQ, ">": Kind.GT,
+    ">=": Kind.GEQ, "=": Kind.EQUAL, "distinct": Kind.DISTINCT, "ite": Kind.ITE, "and": Kind.AND, "or": Kind.OR,
+    "xor": Kind.XOR, "=>": Kind.IMPLIES, "not": Kind.NOT,
+}  # fmt: skip
+
+
+class Cvc5:
+    """One incremental solver for nonlinear real arithmetic, renewed every `REBUILD` queries.
+
+    Integers are taken for reals, which proves less and nothing false; who asks for a model checks that it is integral.
+
+    The resource limit per query makes verdicts reproducible; the time limit is a backstop for a machine that stalls.
+    """
+
+    def __init__(self) -> None:
+        self.queries = 0
+        self._renew()
+
+    def _renew(self) -> None:
+        self.manager = cvc5.TermManager()
+        self.solver = cvc5.Solver(self.manager)
+        self.solver.setLogic("QF_NRA")
+        for option, value in (
+            ("incremental", "true"), ("produce-models", "true"), ("rlimit-per", str(RLIMIT)), ("tlimit-per", str(TLIMIT)),
+            ("nl-cov", "true"),
+        ):  # fmt: skip
+            self.solver.setOption(option, value)
+        self.terms: dict[Term, Any] = {}
+        self.variables: dict[Term, Any] = {}
+
+    def term(self, root: Term) -> Any:
+        """The cvc5 term for a core term."""
+        return fold(root, self._visit, self.terms)
+
+    def _visit(self, term: Term, args: tuple[Any, ...]) -> Any:
+        make = self.manager
+        if isinstance(term.symbol, Literal):
+            if term.sort == BOOL:
+                return make.mkBoolean(bool(term.symbol.value))
+            return make.mkReal(str(term.symbol.value))
+        if term.is_variable:
+            sort = make.getBooleanSort() if term.sort == BOOL else make.getRealSort()
+            self.variables[term] = make.mkConst(sort, term.name)
+            return self.variables[term]
+        if term.name == "-":
+            return make.mkTerm(Kind.NEG if len(args) == 1 else Kind.SUB, *args)
+        if term.name == "/" and len(args) > 2:
+            return self.term(binary_divisions(term))
+        if term.name == "to_real":
+            return args[0]
+        return make.mkTerm(_KINDS[term.name], *args)
+
+    def equal(self, left: Term, right: Term, facts: tuple[Term, ...]) -> str:
+        """ "equal", "different" (a model of the scalars separates them) or "unknown: reason"."""
+        for case in cases(binary_divisions(left), binary_divisions(right), facts):
+            verdict = self._case(case)
+            if verdict != "equal":
+                return verdict
+        return "equal"
+
+    def _case(self, case: Case) -> str:
+        claim = self.manager.mkTerm(Kind.EQUAL, self.term(case.left), self.term(case.right))
+        simple = self.solver.simplify(claim)
+        if simple.isBooleanValue() and simple.getBooleanValue():
+            return "equal"
+        result = self._check([*(self.term(f) for f in case.facts), self.manager.mkTerm(Kind.NOT, claim)])
+        self.solver.pop()
+        if result.isUnsat():
+            return "equal"
+        return "different" if result.isSat() else f"unknown: {result.getUnknownExplanation().name.lower()}"
+
+    def _check(self, formulas: list[Any]) -> Any:
+        self.queries += 1
+        self.solver.push()
+        for formula in formulas:
+            self.solver.assertFormula(formula)
+        return self.solver.checkSat()
+
+    def model(self, formulas: list[Term]) -> dict[str, str] | None:
+        """Rational values of the variables that satisfy `formulas`, or None where none is found."""
+        used = [self.term(formula) for formula in formulas]
+        names = {t for f in formulas for t in _variables(f)}
+        result = self._check(used)
+        try:
+            return self._values(names) if result.isSat() else None
+        finally:
+            self.solver.pop()
+
+    def _values(self, names: set[Term]) -> dict[str, str] | None:
+        values = {}
+        for term in names:
+            value = self.solver.getValue(self.variables[term])
+            if value.isBooleanValue():
+                values[term.name] = str(value.getBooleanValue())
+            elif value.isRealValue() or value.isIntegerValue():
+                values[term.name] = str(Fraction(value.getRealValue() if value.isRealValue() else value.getIntegerValue()))
+            else:
+                return None  # an irrational algebraic number
+        return values
+
+    def between_requests(self) -> None:
+        """Renews the solver when it is due: its memory would grow without bound."""
+        if self.queries >= REBUILD:
+            self.queries = 0
+            self._renew()
+
+
+def _variables(root: Term) -> set[Term]:
+    from .terms import subterms
+
+    return {t for t in subterms(root) if t.is_variable}
+
+
+def main() -> None:
+    """Answers requests until stdin ends."""
+    solver = Cvc5()
+    for line in sys.stdin:
+        request = json.loads(line)
+        terms = decode(request["terms"])
+        answer: dict[str, Any] = {"id": request["id"]}
+        if request["kind"] == "equal":
+            answer["verdicts"], start = [], 0
+            for length in request["lengths"]:
+                left, right, *facts = terms[start : start + length]
+                start += length
+                answer["verdicts"].append(solver.equal(left, right, tuple(facts)))
+                solver.between_requests()
+        else:
+            answer["model"] = solver.model(terms)
+            solver.between_requests()
+        print(json.dumps(answer), flush=True)
+
+
+if __name__ == "__main__":
+    main()
