@@ -85,8 +85,9 @@ class Abstraction:
         return apply(function.name, *args)
 
     def _atom(self, name: str, args: tuple[Term, ...], level: int, nonneg: bool = False) -> Term:
-        """A fresh constant for an application of which nothing is known but its arguments."""
-        atom = variable(f"{name}[{', '.join(map(str, args))}]", REAL)
+        """A fresh constant for an application of which nothing is known but its arguments. The bar, which no name of a file
+        can hold, keeps it apart from a variable that is called alike."""
+        atom = variable(f"|{name}[{', '.join(map(str, args))}]", REAL)
         self._levels[atom] = level
         if nonneg:
             self._nonneg.add(atom)
@@ -127,7 +128,7 @@ class Abstraction:
         return max((self._levels.get(t, 0) for t in subterms(root) if t.is_variable), default=0)
 
     def _is_positive(self, term: Term) -> bool:
-        return term.name in self.context.positive or self._is_size(term)
+        return term.is_variable and (term.name in self.context.positive or self._is_size(term))
 
     def _is_size(self, term: Term) -> bool:
         return any(term is self.context.size(axis) for axis in range(len(self.context.theory.axes)))

@@ -14,6 +14,14 @@ _ARITHMETIC = {"+": (2, None), "-": (1, None), "*": (2, None), "abs": (1, 1)}
 _ORDER = ("<", "<=", ">", ">=")
 _BOOLEAN = {"and": (2, None), "or": (2, None), "xor": (2, None), "=>": (2, None), "not": (1, 1)}
 NAMES = frozenset({*_ARITHMETIC, *_ORDER, *_BOOLEAN, "/", "=", "distinct", "ite", "exp", "sqrt", "to_real"})
+RESERVED = frozenset({"let", "!", "_", "as", "par", "match"})
+"""Words that are no symbols unless they stand between bars."""
+TAKEN = frozenset({
+    "^", "arccos", "arccot", "arccsc", "arcsec", "arcsin", "arctan", "bag", "concat", "cos", "cot", "csc", "div", "div_total",
+    "eqrange", "exists", "false", "forall", "fp", "is_int", "mod", "mod_total", "piand", "pto", "real.pi", "roundTowardZero",
+    "sbv_to_int", "sec", "select", "sep", "sin", "store", "tan", "to_int", "true", "tuple", "ubv_to_int", "wand",
+})  # fmt: skip
+"""Names of cvc5's other theories under the logic ALL, but for those with a prefix such as `str.`: no file may declare them."""
 
 
 def core_function(name: str, sorts: Sequence[Sort]) -> Function | None:

@@ -51,7 +51,8 @@ def cases(left: Term, right: Term, facts: tuple[Term, ...]) -> Iterator[Case]:
         numerator_of_it = as_fractions(denominator)[0][0]
         is_zero, is_nonzero = apply("=", numerator_of_it, ZERO), apply("distinct", numerator_of_it, ZERO)
         if not (denominator.is_literal and denominator.value):
-            without = {t: ZERO for t in subterms(left, right) if t.name == "/" and t.args[1] is denominator}
+            divisions = (t for t in subterms(left, right) if isinstance(t.symbol, Function) and t.name == "/")
+            without = {t: ZERO for t in divisions if t.args[1] is denominator}
             stack.append((substitute(left, without), substitute(right, without), (*facts, is_zero), nonzero))
         if not denominator.is_literal:
             stack.append((left, right, (*facts, is_nonzero), nonzero | {denominator}))

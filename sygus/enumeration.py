@@ -15,6 +15,7 @@ import numpy as np
 
 from .core import COMMUTATIVE
 from .equivalence import Equivalence
+from .errors import SygusError
 from .fingerprint import Pair
 from .grammar import Grammar, Production
 from .terms import Function, Term, Variable, substitute
@@ -84,14 +85,19 @@ class Enumerator:
     def __init__(self, grammar: Grammar, equivalence: Equivalence, limit: int) -> None:
         self.grammar, self.equivalence, self.limit = grammar, equivalence, limit
         self.built = self.cost = 0
+        self._depth = len(equivalence.context.theory.axes)
+        self._check_levels()
         self._bank: dict[str, dict[int, _Bank]] = {name: {} for name in grammar.nonterminals}
         self._seen: dict[str, set[Term]] = {name: set() for name in grammar.nonterminals}
         self._rules = {name: [self._rule(p) for p in grammar.proper(name)] for name in grammar.nonterminals}
-        self._depth = len(equivalence.context.theory.axes)
+
+    def reached(self, representative: Term) -> bool:
+        """Whether a term of the start nonterminal was found in the class of `representative`."""
+        return representative in self._seen[self.grammar.start]
 
     def _rule(self, production: Production) -> _Rule:
         holes = self.grammar.holes(production.body)
-        variables = tuple(Term(Variable(f"{h}#{i}", self.grammar.nonterminals[h])) for i, h in enumerate(holes))
+        variables = tuple(Term(Variable(f"|{h}#{i}", self.grammar.nonterminals[h])) for i, h in enumerate(holes))
         fresh = iter(variables)
 
         def rename(term: Term) -> Term:
@@ -104,6 +110,22 @@ class Enumerator:
         known = operator.commutative if operator else isinstance(body.symbol, Function) and body.name in COMMUTATIVE
         swaps = known and len(holes) == 2 and body.args == variables and holes[0] == holes[1]
         return _Rule(body, holes, variables, max(1, self.grammar.weight(production)), swaps)
+
+    def _check_levels(self) -> None:
+        """Refuses a production that varies over an axis over which values of its sort are constant."""
+        theory, levels, before = self.equivalence.context.theory, dict.fromkeys(self.grammar.nonterminals, 0), None
+        while levels != before:  # upwards until nothing changes: (ite B W W) varies as its condition does
+            before = dict(levels)
+            for name, sort in self.grammar.nonterminals.items():
+                highest = theory.sorts.get(sort, self._depth)
+                for production in self.grammar.productions[name]:
+                    holes = {Term(Variable(hole, s)): levels[hole] for hole, s in self.grammar.nonterminals.items()}
+                    levels[name] = max(levels[name], self.equivalence.context.level(production.body, holes))
+                    if levels[name] > highest:
+                        raise SygusError(
+                            f"the production {production.body} of {name!r} varies over each {theory.axes[highest]}, and a "
+                            f"value of sort {sort} does not: reduce it first"
+                        )
 
     def __iter__(self) -> Iterator[Candidate]:
         for cost in range(1, self.limit + 1):

@@ -91,6 +91,7 @@ class Equivalence:
         self.points = Points(self.context, self.inputs, self.seed)
         self.abstraction = Abstraction(self.context, self._never_negative)
         self._buckets: dict[tuple[Sort, int], list[Term]] = {}
+        self._classes: dict[Term, Term] = {}
         self._signatures: dict[Term, list[exact.Tensor | None]] = {}
 
     def fingerprints(self, terms: Sequence[Term]) -> list[int]:
@@ -113,8 +114,11 @@ class Equivalence:
         hashes = self.fingerprints(terms) if fingerprints is None else list(fingerprints)
         found: dict[int, Term] = {}
         waiting: dict[tuple[Sort, int], list[tuple[int, int]]] = {}
+        asked: set[Term] = set()
         for position, (term, value) in enumerate(zip(terms, hashes, strict=True)):
-            waiting.setdefault((term.sort, value), []).append((position, 0))
+            if term not in self._classes and term not in asked:  # a term comes again where two nonterminals derive it
+                asked.add(term)
+                waiting.setdefault((term.sort, value), []).append((position, 0))
         while waiting:
             claims: list[tuple[tuple[Sort, int], int, int, Term]] = []
             for key, queue in list(waiting.items()):
@@ -126,9 +130,7 @@ class Equivalence:
                         if self._may_equal(term, bucket[index]):
                             rival, compared = bucket[index], index
                             break
-                    if rival is term:
-                        found[position] = term
-                    elif rival is not None:
+                    if rival is not None:
                         claims.append((key, position, compared, rival))
                     elif not rest and not any(c[0] == key for c in claims[-1:]):
                         bucket.append(term)
@@ -147,7 +149,8 @@ class Equivalence:
                     waiting.setdefault(key, []).append((position, compared + 1))
             for queue in waiting.values():
                 queue.sort()
-        return [found[position] for position in range(len(terms))]
+        self._classes.update((terms[position], representative) for position, representative in found.items())
+        return [self._classes[term] for term in terms]
 
     def claim(self, left: Term, right: Term) -> Claim:
         """What cvc5 is asked to prove two terms equal."""
@@ -156,7 +159,7 @@ class Equivalence:
 
     def _may_equal(self, left: Term, right: Term) -> bool:
         """Whether the counterexamples found so far leave the two together."""
-        if not self.counterexamples or left is right:
+        if not self.counterexamples:
             return True
         pairs = zip(self._signature(left), self._signature(right), strict=True)
         return all(a is None or b is None or _same(a, b) for a, b in pairs)

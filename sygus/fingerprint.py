@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
+from hashlib import blake2b
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -57,7 +58,7 @@ def _scramble(residue: NDArray[np.int64], key: int) -> Pair:
 
 
 def _key(name: str) -> int:
-    return int.from_bytes(name.encode()[:8].ljust(8, b"\0"), "little")
+    return int.from_bytes(blake2b(name.encode(), digest_size=7).digest(), "little")
 
 
 def constant(value: Fraction | int | bool) -> Pair:
@@ -254,26 +255,29 @@ class Points:
         return self.evaluate(body, group, {Term(v): arg for v, arg in zip(owner.variables, args, strict=True)})
 
     def _opaque(self, term: Term, args: tuple[Pair, ...]) -> Pair:
-        """An uninterpreted function: it may look at every entry of its arguments along every axis."""
+        """An uninterpreted function: it may look at every entry of its arguments along every axis, and varies over those
+        that values of its sort have."""
         depth = len(self.context.theory.axes)
+        level = self.context.theory.sorts.get(term.sort, depth)
         total: Any = np.asarray(0, np.int64)
         for position, arg in enumerate(args):
             mixed = _scramble(arg.residue, _key(term.name) + position).residue
             for axis in range(-depth, 0):
                 if mixed.ndim >= -axis:
                     order = 1 + np.arange(mixed.shape[axis]).reshape((-1,) + (1,) * (-axis - 1))
-                    mixed = mixed + (mixed * order % PRIME).sum(axis, keepdims=True) % PRIME
+                    whole = (mixed % PRIME * order % PRIME).sum(axis, keepdims=True) % PRIME
+                    mixed = mixed + whole if axis + depth < level else whole
             total = (total * 31 + mixed) % PRIME
         return _scramble(total, _key(term.name))
 
     def rows(self, values: list[Pair], level: int) -> list[Pair]:
-        """Values of N terms per group, each broadcast to the full shape [N, points, axes...] of `level`."""
+        """Values of N terms per group, each broadcast to the full shape [N, points, axes...] of `level`. Over the axes above
+        that level they are constant, even where the array is not narrow."""
 
         def full(pair: Pair, group: Group) -> Pair:
-            depth = len(group.sizes) + 1
-            return pair.each(
-                lambda x: np.ascontiguousarray(np.broadcast_to(x, (*x.shape[: x.ndim - depth], *group.shape(level))))
-            )
+            shape = group.shape(level)
+            one = (..., *(slice(0, size) for size in shape))
+            return pair.each(lambda x: np.ascontiguousarray(np.broadcast_to(x[one], (*x.shape[: x.ndim - len(shape)], *shape))))
 
         return [full(pair, group) for pair, group in zip(values, self.groups, strict=True)]
 

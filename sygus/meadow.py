@@ -52,10 +52,8 @@ def polynomial(root: Term, nonzero: Callable[[Term], bool]) -> Polynomial:
     def visit(term: Term, args: tuple[Polynomial, ...]) -> Polynomial:
         if isinstance(term.symbol, Literal):
             return {(): Fraction(term.value)} if term.value else {}
-        if not isinstance(term.symbol, Function) or term.name not in ("+", "-", "*", "/", "to_real"):
+        if not isinstance(term.symbol, Function) or term.name not in ("+", "-", "*", "/"):
             return {((term, 1),): Fraction(1)}
-        if term.name == "to_real":
-            return args[0]
         first, *rest = args
         if term.name == "-" and not rest:
             return {m: -c for m, c in first.items()}

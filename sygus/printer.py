@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 from fractions import Fraction
 
-from .terms import BOOL, REAL, Function, Literal, Term, Variable
+from .core import RESERVED
+from .terms import BOOL, REAL, Function, Literal, Sort, Term, Variable
 
-_SIMPLE = re.compile(r"[A-Za-z_+\-*&|!~<>=/%?.$^][A-Za-z0-9_+\-*&!~<>=/%?.$^]*\Z")
-_RESERVED = frozenset({"let", "exists", "forall", "!", "_", "as", "par", "true", "false", "Constant", "Variable"})
+_SIMPLE = re.compile(r"(?!-[0-9])[A-Za-z_+\-*&!~<>=/%?.$^@][A-Za-z0-9_+\-*&!~<>=/%?.$^@]*\Z")
+_QUOTED = RESERVED | {"exists", "forall", "true", "false", "Constant", "Variable"}
 
 
 def symbol_text(name: str) -> str:
@@ -17,7 +18,13 @@ def symbol_text(name: str) -> str:
     >>> symbol_text("m*"), symbol_text("two words")
     ('m*', '|two words|')
     """
-    return name if _SIMPLE.match(name) and "|" not in name and name not in _RESERVED else f"|{name}|"
+    return name if _SIMPLE.match(name) and name not in _QUOTED else f"|{name}|"
+
+
+def sort_text(sort: Sort) -> str:
+    """A sort: `Real`, `|My Map|`, `(Array Int Real)`."""
+    name = symbol_text(sort.name)
+    return f"({name} {' '.join(map(sort_text, sort.arguments))})" if sort.arguments else name
 
 
 def literal_text(literal: Literal) -> str:
@@ -63,5 +70,5 @@ def define_fun(name: str, variables: tuple[Variable, ...], body: Term) -> str:
     >>> define_fun("id", (Variable("x", REAL),), variable("x", REAL))
     '(define-fun id ((x Real)) Real x)'
     """
-    arguments = " ".join(f"({symbol_text(v.name)} {v.sort})" for v in variables)
-    return f"(define-fun {symbol_text(name)} ({arguments}) {body.sort} {to_text(body)})"
+    arguments = " ".join(f"({symbol_text(v.name)} {sort_text(v.sort)})" for v in variables)
+    return f"(define-fun {symbol_text(name)} ({arguments}) {sort_text(body.sort)} {to_text(body)})"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import re
 from collections import ChainMap
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -11,7 +13,7 @@ from typing import Any
 
 from . import syntax
 from .core import NAMES as CORE_NAMES
-from .core import core_function
+from .core import RESERVED, TAKEN, core_function
 from .errors import Place, SygusError, nearest
 from .grammar import Grammar, Production
 from .terms import BOOL, INT, REAL, Function, Literal, Sort, Term, Variable, real
@@ -22,6 +24,10 @@ CONSTANTS = (Fraction(0), Fraction(1), Fraction(-1), Fraction(2), Fraction(1, 2)
 
 _ACTED_ON = (syntax.SetLogic, syntax.SetInfo, syntax.DeclareSort, syntax.DeclareFun, syntax.DeclareVar, syntax.DefineFun,
              syntax.Assume, syntax.SynthFun, syntax.CheckSynth)  # fmt: skip
+_BEFORE_LOGIC = (syntax.SetOption, syntax.SetInfo, syntax.SetFeature)
+_LOGIC = re.compile(  # the theories in any order, as cvc5 reads them
+    r"(HO_)?(QF_)?(ALL|(SEP_)?(A|AX|UF|C|BV|FP|FF|DT|S|FS|IDL|RDL|(LIA|LRA|LIRA|NIA|NRA|NIRA)T?)*)"
+)
 
 
 @dataclass
@@ -157,6 +163,10 @@ class _Resolver:
         return problem
 
     def _SetLogic(self, command: syntax.SetLogic) -> None:
+        if any(not isinstance(c, _BEFORE_LOGIC) for c in itertools.takewhile(lambda c: c is not command, self.result.commands)):
+            raise self.error("set-logic comes once, before all that declares or asserts", command)
+        if not _LOGIC.fullmatch(command.logic):
+            raise self.error(f"unknown logic {command.logic}: write ALL, or a name of SMT-LIB's such as NRA", command.logic)
         self.result.logic = str(command.logic)
 
     def _SetOption(self, command: syntax.SetOption) -> None:
@@ -172,7 +182,8 @@ class _Resolver:
             self.result.not_acted_on.append((f"the feature {command.keyword} {command.value}", self.place(command)))
 
     def _DeclareSort(self, command: syntax.DeclareSort) -> None:
-        name = _symbol(command.name)
+        name = self.name(command.name)
+        self._may_declare(name, command.name)
         if name in self.result.sorts or name in ("Real", "Int", "Bool"):
             raise self.error(f"sort {name!r} is declared twice", command.name)
         if int(command.arity):
@@ -183,10 +194,25 @@ class _Resolver:
             raise self.error(f"theory {self.theory.name!r} has no sort {name!r}{nearest(name, known)}", command.name)
         self.result.sorts[name] = Sort(name)
 
-    def _new_name(self, token: Any) -> str:
-        name = _symbol(token)
+    def name(self, token: Any) -> str:
+        """A symbol that is given a meaning: no reserved word and no number, unless between bars."""
+        if token in RESERVED:
+            raise self.error(f"{str(token)!r} is a reserved word: write |{token}|, or rename it", token)
+        if re.match(r"-[0-9]", token):
+            raise self.error(f"{str(token)!r} is a number, not a name", token)
+        return _symbol(token)
+
+    def _may_declare(self, name: str, token: Any) -> None:
         if name in CORE_NAMES:
             raise self.error(f"{name!r} is a core function and cannot be declared again", token)
+        if name in TAKEN:
+            raise self.error(f"{name!r} belongs to another theory of SMT-LIB and cannot be declared: rename it", token)
+        if name.startswith((".", "@")):
+            raise self.error(f"{name!r}: names that start with {name[0]} are reserved", token)
+
+    def _new_name(self, token: Any) -> str:
+        name = self.name(token)
+        self._may_declare(name, token)
         if name in self.result.functions or name in self.result.variables:
             raise self.error(f"{name!r} is declared twice", token)
         if any(name == target.name for target in self.result.targets):
@@ -252,7 +278,7 @@ class _Resolver:
     def sorted_vars(self, node: syntax.SortedVars) -> tuple[Variable, ...]:
         variables: dict[str, Variable] = {}
         for item in node.children:
-            name = _symbol(item.name)
+            name = self.name(item.name)
             if name in variables:
                 raise self.error(f"argument {name!r} appears twice", item)
             variables[name] = Variable(name, self.sort(item.sort))
@@ -264,11 +290,13 @@ class _Resolver:
         names = {v.name for v in variables}
         nonterminals: dict[str, Sort] = {}
         for declared in node.nonterminals.children if node.nonterminals else node.rules.children:
-            name = _symbol(declared.name)
+            name = self.name(declared.name)
             if name in nonterminals:
                 raise self.error(f"nonterminal {name!r} is declared twice", declared)
             if name in names or name in self.result.functions or name in CORE_NAMES:
                 raise self.error(f"nonterminal {name!r} has the name of an argument or a function: rename it", declared)
+            if name in self.result.sorts or name in ("Real", "Int", "Bool"):
+                raise self.error(f"nonterminal {name!r} has the name of a sort: rename it", declared)
             nonterminals[name] = self.sort(declared.sort)
         if not nonterminals:
             raise self.error("the grammar has no rule", node)
@@ -283,6 +311,8 @@ class _Resolver:
                 raise self.error(f"rule for {name!r}, which is not a nonterminal{nearest(name, nonterminals)}", rule)
             if name in productions:
                 raise self.error(f"{name!r} has two rules: merge them", rule)
+            if name != (due := [*nonterminals][len(productions)]):
+                raise self.error(f"rule for {name!r} where that for {due!r} is due: keep the order of the declaration", rule)
             if self.sort(rule.sort) != nonterminals[name]:
                 raise self.error(f"{name!r} is declared {nonterminals[name]}, its rule says {self.sort(rule.sort)}", rule)
             productions[name] = [
@@ -339,7 +369,7 @@ class _Resolver:
                 if ready:
                     values = tuple(done[-len(args) :])
                     del done[-len(args) :]
-                    done.append(self.application(node, head, values))
+                    done.append(self.application(node, head, values, scope))
                 else:
                     stack.append((node, scope, True))
                     stack.extend((arg, scope, False) for arg in reversed(args))
@@ -348,7 +378,7 @@ class _Resolver:
                 if ready:
                     values = tuple(done[-len(bindings) :])
                     del done[-len(bindings) :]
-                    bound = {_symbol(b.name): value for b, value in zip(bindings, values, strict=True)}
+                    bound = {self.name(b.name): value for b, value in zip(bindings, values, strict=True)}
                     stack.append((node.body, ChainMap(bound, dict(scope)), False))
                 else:
                     stack.append((node, scope, True))
@@ -364,6 +394,8 @@ class _Resolver:
         token = node.token
         if token.type == "DECIMAL":
             return Term(Literal(Fraction(token.value), REAL))
+        if token.type == "NUMERAL" and str(int(token.value)) != token.value:
+            raise self.error(f"the numeral {token.value} has leading zeros", node)
         if token.type == "NUMERAL":
             return Term(Literal(int(token.value), INT))
         raise self.error(f"literals of the kind {token.value[:20]} are not supported", node)
@@ -381,6 +413,8 @@ class _Resolver:
             return Term(function)
         if function is not None:
             raise self.error(f"{name!r} takes {len(function.parameters)} arguments: ({name} ...)", node)
+        if re.fullmatch(r"-[0-9]+(\.[0-9]+)?", name):
+            raise self.error(f"unknown symbol {name!r}; a negative number is written (- {name[1:]})", node)
         known = [*scope, *self.result.functions]
         elsewhere = " (declared, but not an argument of this function)" if name in self.result.variables else ""
         raise self.error(f"unknown symbol {name!r}{elsewhere}{nearest(name, known)}", node)
@@ -391,7 +425,7 @@ class _Resolver:
                 return Function(name, tuple(v.sort for v in target.variables), target.result)
         return self.result.functions.get(name)
 
-    def application(self, node: syntax.Application, head: Any, args: tuple[Term, ...]) -> Term:
+    def application(self, node: syntax.Application, head: Any, args: tuple[Term, ...], scope: Mapping[str, Term]) -> Term:
         if isinstance(head, syntax.IndexedSymbol):
             raise self.error("indexed identifiers are not supported yet", node)
         name, sorts = _symbol(head), tuple(arg.sort for arg in args)
@@ -402,6 +436,8 @@ class _Resolver:
             if core is None:
                 raise self.error(f"{name!r} does not apply to arguments of sorts {given}{hint}", node)
             return Term(core, args)
+        if name in scope:
+            raise self.error(f"{name!r} is a variable here, not a function", node)
         function = self.function(name)
         if function is None:
             near = nearest(name, [*self.result.functions, *CORE_NAMES])

@@ -31,6 +31,7 @@ class ToPysmt:
     def __init__(self) -> None:
         self.environment = Environment()
         self._memo: dict[Term, Any] = {}
+        self._names: dict[str, str] = {}
 
     def formula(self, root: Term) -> Any:
         """The pysmt node for `root`."""
@@ -43,6 +44,8 @@ class ToPysmt:
             return make.Bool(bool(value)) if term.sort == BOOL else make.Real(Fraction(value))
         if term.is_variable:
             plain = re.sub(r"[|\\]", "_", term.name)
+            while self._names.setdefault(plain, term.name) != term.name:  # two names must not become one
+                plain += "_"
             return make.Symbol(plain, PYSMT_BOOL if term.sort == BOOL else PYSMT_REAL)
         name, first = term.name, args[0]
         if name == "-":

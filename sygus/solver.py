@@ -92,7 +92,8 @@ class Solver:
 
     def model(self, formulas: Sequence[Term]) -> dict[str, Fraction | bool] | None:
         """Rational values that satisfy all `formulas`, or None where cvc5 finds none."""
-        answer = self._ask({"kind": "model", "terms": encode(list(formulas))}, self.seconds)
+        request = {"kind": "model", "terms": encode(list(formulas))}
+        answer = self._ask(request, self.seconds) or self._ask(request, self.seconds)
         if answer is None or answer["model"] is None:
             return None
         return {k: v == "True" if v in ("True", "False") else Fraction(v) for k, v in answer["model"].items()}
@@ -100,10 +101,13 @@ class Solver:
     def _start(self) -> subprocess.Popen[bytes]:
         root = str(Path(__file__).resolve().parent.parent)
         path = os.pathsep.join(p for p in (root, os.environ.get("PYTHONPATH", "")) if p)
-        return subprocess.Popen(
-            [sys.executable, "-m", "sygus.worker"], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+        process = subprocess.Popen(
+            [sys.executable, "-m", "sygus.worker"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0,
             env={**os.environ, "PYTHONPATH": path}, start_new_session=True,
         )  # fmt: skip
+        assert process.stdin is not None
+        os.set_blocking(process.stdin.fileno(), False)  # a process that hangs does not empty its pipe
+        return process
 
     def _ask(self, request: dict[str, Any], seconds: float) -> dict[str, Any] | None:
         """The answer to `request`, or None where the process died or took longer than `seconds`."""
@@ -112,20 +116,30 @@ class Solver:
             self._process, self._buffer = self._start(), b""
         self._requests += 1
         request["id"] = self._requests
+        line = self._line(seconds) if self._send(json.dumps(request).encode() + b"\n", seconds) else None
+        while line is not None:
+            answer = json.loads(line)
+            if answer["id"] == self._requests:
+                return answer
+            line = self._line(seconds)  # that was for a request whose asker was interrupted
+        self._failed()
+        return None
+
+    def _send(self, data: bytes, seconds: float) -> bool:
+        """Whether the process took `data`; no wait for it is longer than `seconds`."""
+        assert self._process is not None
         assert self._process.stdin is not None
-        try:
-            self._process.stdin.write(json.dumps(request).encode() + b"\n")
-            self._process.stdin.flush()
-        except BrokenPipeError:
-            self._failed()
-            return None
-        line = self._line(seconds)
-        if line is None:
-            self._failed()
-            return None
-        answer = json.loads(line)
-        assert answer["id"] == self._requests
-        return answer
+        rest = memoryview(data)
+        with selectors.DefaultSelector() as selector:
+            selector.register(self._process.stdin, selectors.EVENT_WRITE)
+            while rest:
+                if not selector.select(seconds):
+                    return False
+                try:
+                    rest = rest[os.write(self._process.stdin.fileno(), rest) :]
+                except BrokenPipeError:
+                    return False
+        return True
 
     def _line(self, seconds: float) -> bytes | None:
         assert self._process is not None

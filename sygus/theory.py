@@ -115,7 +115,7 @@ class Context:
         theory: the theory.
         inputs: by name. A variable that is not listed has level 0.
         nonneg, positive: names of inputs that are ≥ 0, > 0 everywhere.
-        uniform: names of inputs that are constant over the innermost axis; each loses one level.
+        uniform: names of inputs that are constant over the innermost axis; one that varies over it loses a level.
     """
 
     theory: Theory = CORE
@@ -127,7 +127,7 @@ class Context:
     def input(self, variable: Variable) -> Input:
         """What is known of `variable`, assumptions applied."""
         found = self.inputs.get(variable.name) or Input(variable.name, variable.sort)
-        if variable.name in self.uniform and found.level:
+        if variable.name in self.uniform and found.level == len(self.theory.axes):
             return Input(found.name, found.sort, found.level - 1, found.size_of)
         return found
 
@@ -153,12 +153,14 @@ class Context:
                 return self.input(term.symbol).level
             if isinstance(term.symbol, Literal):
                 return 0
+            if term.symbol.body is not None:
+                return self.level(term.symbol.body, dict(zip(map(Term, term.symbol.variables), levels, strict=True)))
             operator = self.operator(term)
             if operator is not None and operator.reduction is not None and operator.reduction != "softmax":
                 return min(max(levels), operator.axis)
             if operator is not None and operator.body is None and operator.reduction is None:
-                return len(self.theory.axes)
-            return max(levels)
+                return self.theory.sorts.get(term.sort, len(self.theory.axes))
+            return max(levels, default=0)
 
         return fold(root, visit, {} if memo is None else memo)
 

@@ -1,7 +1,8 @@
 """The value of terms on tensors: many terms over one batch of images, shared sub-terms once.
 
 Every value has three axes [B, K, P]: images, channels, pixels, with 1 where it is constant, so that scalars, channel weights
-and maps broadcast against each other as the theory says.
+and maps broadcast against each other as the theory says. Terms are evaluated in float64 whatever the network's precision: it
+costs little beside the network, and proportional terms give one heatmap, bit for bit, which is then scored once.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ class Evaluator:
     """
 
     def __init__(self, terminals: Mapping[str, Tensor]) -> None:
+        terminals = {n: v.double() if v.is_floating_point() else v for n, v in terminals.items()}
         activations = terminals["A"]  # [B, K, h, w]
         self.batch, self.channels, self.height, self.width = activations.shape
         self.sizes = (self.channels, self.height * self.width)
@@ -82,10 +84,10 @@ class Evaluator:
         if value.shape[axis] == 1 and count > 1:
             return value * count if kind == "sum" else torch.zeros_like(value) if kind == "std" else value
         if kind == "std":
-            return value.std(axis, correction=0, keepdim=True)
+            return torch.std(value, axis, correction=0, keepdim=True)
         if kind in ("max", "min"):
-            return (value.amax if kind == "max" else value.amin)(axis, keepdim=True)
-        return (value.sum if kind == "sum" else value.mean)(axis, keepdim=True)
+            return value.amax(axis, keepdim=True) if kind == "max" else value.amin(axis, keepdim=True)
+        return value.sum(axis, keepdim=True) if kind == "sum" else value.mean(axis, keepdim=True)
 
 
 def core_tensor(name: str, args: Sequence[Tensor]) -> Tensor:
@@ -102,7 +104,7 @@ def core_tensor(name: str, args: Sequence[Tensor]) -> Tensor:
                 first = first + other if name == "+" else first - other if name == "-" else first * other
         return first
     if name == "ite":
-        return torch.where(first, *rest)
+        return torch.where(first, rest[0], rest[1])
     if name in ("abs", "exp"):
         return first.abs() if name == "abs" else first.exp()
     if name == "sqrt":
@@ -160,6 +162,20 @@ def localisation(terms: Sequence[Term], evaluator: Evaluator) -> Tensor:
     return out.unflatten(2, (e.height, e.width))
 
 
+def combined_maps(terms: Sequence[Term], evaluator: Evaluator) -> tuple[Tensor, Tensor]:
+    """What the heatmaps of terms are upsampled from: the rectified sum over channels, divided by its maximum.
+
+    Returns:
+        maps [len(terms), B, h, w], float32 in [0, 1], and a Bool [len(terms), B]: whether the term was finite there. Where it was
+        not, the map is zero.
+    """
+    sums = localisation(terms, evaluator)  # [C, B, h, w]
+    finite = sums.isfinite().flatten(2).all(2)
+    sums = torch.where(finite[:, :, None, None], sums, 0).relu()
+    peak = sums.flatten(2).amax(2)[:, :, None, None]
+    return (sums / torch.where(peak == 0, 1, peak)).float(), finite
+
+
 def heatmaps_of(terms: Sequence[Term], evaluator: Evaluator, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
     """Heatmaps of terms on a batch of images.
 
@@ -167,7 +183,5 @@ def heatmaps_of(terms: Sequence[Term], evaluator: Evaluator, size: tuple[int, in
         heatmaps [len(terms), B, H, W] in [0, 1], and a Bool [len(terms), B]: whether the term was finite there. Where it was
         not, the heatmap is zero.
     """
-    sums = localisation(terms, evaluator)  # [C, B, h, w]
-    finite = sums.isfinite().flatten(2).all(2)
-    sums = torch.where(finite[:, :, None, None], sums, 0)
-    return post(sums.flatten(0, 1), size).unflatten(0, (len(terms), evaluator.batch)), finite
+    maps, finite = combined_maps(terms, evaluator)
+    return post(maps.flatten(0, 1), size).unflatten(0, (len(terms), evaluator.batch)), finite

@@ -1,0 +1,120 @@
+"""Heatmaps and scores of given CAMs, without a search."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from sycam.cams import Cam, find_cam
+from sycam.errors import SycamError
+from sycam.images import ImageSet
+from sycam.metrics.registry import Metric
+from sycam.network import Network, load_network
+from sycam.oracle import MetricOracle, TerminalCache
+from sycam.run.result import Result, cam_heatmaps
+from sycam.synthesis.synthesize import find_metric
+
+CamLike = str | Path | Cam | Result
+
+
+def heatmaps(
+    cam: CamLike,
+    model: nn.Module | Network | str,
+    images: Tensor,
+    layer: str | None = None,
+    classes: Tensor | None = None,
+) -> Tensor:
+    """Heatmaps of one CAM.
+
+    Args:
+        cam: a known CAM ("gradcam"), a term's text ("(gap G)"), a `.sy` file, a run's folder, or a result.
+        model: a CNN that returns logits; a `Network`; or a name, see `load_network`.
+        images: normalised, [B, 3, H, W].
+        layer: the target layer; None for the usual one. Given with a `Network` it must be that network's.
+        classes: [B], the image class to explain; None for the predicted one.
+
+    Returns:
+        [B, H, W] in [0, 1], on the model's device.
+
+    Raises:
+        SycamError: an unknown CAM, layer or model; a terminal that the network cannot give.
+
+    >>> heatmaps("gradcam", "embedded", torch.randn(2, 3, 64, 64)).shape
+    torch.Size([2, 64, 64])
+    """
+    chosen = _cam(cam)
+    if not isinstance(images, Tensor) or images.ndim != 4 or images.shape[1] != 3:
+        shape = list(images.shape) if isinstance(images, Tensor) else type(images).__name__
+        raise SycamError(f"images must be a normalised tensor [B, 3, H, W], not {shape}")
+    network = _network(model, layer, images)
+    if classes is not None and (classes.ndim != 1 or len(classes) != len(images)):
+        raise SycamError(f"classes must be one for each of the {len(images)} images, not of shape {list(classes.shape)}")
+    return cam_heatmaps([chosen], network, images, classes)[0]
+
+
+def score(
+    cam: CamLike,
+    metric: str | Metric,
+    model: nn.Module | Network | str,
+    images: ImageSet,
+    layer: str | None = None,
+    classes: Tensor | None = None,
+) -> Tensor:
+    """The metric of one CAM on each image.
+
+    Args:
+        cam: see `heatmaps`.
+        metric: a name of `sycam list metrics`, `file.py:Name` of your own, or a `Metric`.
+        model: see `heatmaps`.
+        images: pixels with labels and masks, from `load_images`.
+        layer, classes: see `heatmaps`.
+
+    Returns:
+        [N] float64 on the CPU, in the metric's own units.
+
+    Raises:
+        SycamError: as `heatmaps`; the metric needs masks and an image has none; the CAM is not finite on an image.
+
+    >>> from sycam.embedded import images_csv
+    >>> from sycam.images import load_images
+    >>> network = load_network("embedded")
+    >>> images = load_images(images_csv(), network.preprocessing, limit=8)
+    >>> score("gradcam", "average-gain", network, images).shape
+    torch.Size([8])
+    """
+    chosen = _cam(cam)
+    network = _network(model, layer, images.pixels)
+    cache = TerminalCache(network, images, chosen.terminals, classes)
+    return score_cams([chosen], MetricOracle(cache, find_metric(metric)))[0]
+
+
+def score_cams(cams: list[Cam], oracle: MetricOracle) -> Tensor:
+    """The oracle's metric of CAMs on all its images: [len(cams), N] float64 on the CPU.
+
+    Raises:
+        SycamError: a CAM is not finite on an image.
+    """
+    maps, finite = oracle.maps([cam.term for cam in cams])
+    if not bool(finite.all()):
+        which, image = (int(i) for i in (~finite).nonzero()[0])
+        raise SycamError(f"{cams[which].name} is NaN or infinite on {oracle.cache.images.names[image]}")
+    return oracle.score(maps, torch.arange(len(oracle.cache)))
+
+
+def _cam(cam: CamLike) -> Cam:
+    if isinstance(cam, Result):
+        return cam.answer.cam
+    return cam if isinstance(cam, Cam) else find_cam(str(cam))
+
+
+def _network(model: nn.Module | Network | str, layer: str | None, images: Tensor) -> Network:
+    if isinstance(model, Network):
+        if layer is not None and layer != model.layer:
+            raise SycamError(f"this Network is read at {model.layer!r}, not {layer!r}: load another one")
+        return model
+    if isinstance(model, nn.Module):
+        device = next((p.device for p in model.parameters()), torch.device("cpu"))
+        return load_network(model, layer=layer, size=images.shape[-1], device=device)
+    return load_network(model, layer=layer)

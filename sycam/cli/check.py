@@ -1,0 +1,52 @@
+"""`sycam check`: is a file right?"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from sycam.cams import cams_in
+from sycam.errors import SycamError
+from sycam.synthesis.problem import read_problem
+from sycam.theory import CAM
+from sygus import SygusError, read_file
+
+from . import console, options
+
+
+def check(
+    files: Annotated[list[Path], typer.Argument(help=".sy files: grammars, or define-funs of CAMs.")],
+    as_json: options.Json = False,
+) -> None:
+    """Read FILES and say whether `synth` (or, for define-funs, `score`) would take them."""
+    reports = [_check(path) for path in files]
+    if as_json:
+        console.print_json({"files": reports})
+    for report in [] if as_json else reports:
+        if report["ok"]:
+            console.out.print(f"[green]ok[/]  {report['file']}: {report['summary']}", soft_wrap=True)
+        else:
+            console.fail(report["error"])
+    if not all(report["ok"] for report in reports):
+        raise typer.Exit(2)
+
+
+def _check(path: Path) -> dict[str, Any]:
+    try:
+        problem = read_file(path, CAM)
+        if not problem.targets:
+            cams = cams_in(path)
+            summary = f"{len(cams)} CAM{'s' if len(cams) > 1 else ''}: {', '.join(cam.name for cam in cams)}"
+        else:
+            found = read_problem(path)
+            grammar = found.target.grammar
+            rules = sum(len(productions) for productions in grammar.productions.values())
+            summary = (
+                f"{found.target.name} returns {found.target.result}; {len(grammar.nonterminals)} nonterminals, {rules} "
+                f"productions, terminals {', '.join(found.terminals)}"
+            )
+    except (SygusError, SycamError) as error:
+        return {"file": str(path), "ok": False, "error": str(error)}
+    return {"file": str(path), "ok": True, "summary": summary}

@@ -1,0 +1,66 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+
+from sycam.errors import SycamError
+from sycam.network import Network, load_network
+
+Model = Annotated[
+    str,
+    typer.Option(
+        help="A torchvision classifier's name; file.py:function or package.module:function (strings after a second colon are "
+        "its arguments); or 'embedded'."
+    ),
+]
+Weights = Annotated[Optional[Path], typer.Option(help="Weights as safetensors, or a state dict saved by torch.")]
+Layer = Annotated[Optional[str], typer.Option(help="The target layer; by default the last block before pooling.")]
+Images = Annotated[
+    Optional[Path],
+    typer.Option(help="A folder of images, a folder of class folders, or a CSV with file, label, and boxes or a mask."),
+]
+Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ...")]
+Size = Annotated[Optional[int], typer.Option(help="Side of the square input in pixels, where the model does not say.")]
+Resize = Annotated[
+    Optional[str], typer.Option(help="Shorter side before the central crop in pixels, or 'squash'. By default --size.")
+]
+Mean = Annotated[Optional[str], typer.Option(help="Mean to subtract, in [0, 1]: one number, or three with commas.")]
+Std = Annotated[Optional[str], typer.Option(help="Standard deviation to divide by: one number, or three with commas.")]
+Limit = Annotated[Optional[int], typer.Option(help="At most so many images, drawn at random (see --seed).")]
+Seed = Annotated[int, typer.Option(help="Of every random choice.")]
+Classes = Annotated[str, typer.Option(help="The image class that is explained: 'predicted' or 'labelled'.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout, and nothing else.")]
+
+
+def numbers(text: str | None, option: str) -> float | tuple[float, float, float] | None:
+    """One number or three, as `--mean` and `--std` take them.
+
+    >>> numbers("0.5", "--mean"), numbers("0.1,0.2,0.3", "--mean"), numbers(None, "--mean")
+    (0.5, (0.1, 0.2, 0.3), None)
+    """
+    if text is None:
+        return None
+    try:
+        values = tuple(float(part) for part in text.split(","))
+    except ValueError:
+        values = ()
+    if len(values) == 1:
+        return values[0]
+    if len(values) == 3:
+        return values
+    raise SycamError(f"{option} takes one number or three with commas, such as 0.485,0.456,0.406; not {text!r}")
+
+
+def network(
+    model: str, weights: Path | None, layer: str | None, size: int | None, resize: str | None, mean: str | None,
+    std: str | None, device: str,
+) -> Network:  # fmt: skip
+    """The network that the options name."""
+    return load_network(
+        model, weights=weights, layer=layer, size=size, resize=int(resize) if resize and resize.isdigit() else resize,
+        mean=numbers(mean, "--mean"), std=numbers(std, "--std"), device=device,
+    )  # fmt: skip

@@ -1,0 +1,115 @@
+"""`sycam score`: known CAMs and terms side by side."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Optional
+
+import torch
+import typer
+from rich.table import Table
+from rich.text import Text
+
+from sycam.cams import Cam, find_cams
+from sycam.errors import SycamError
+from sycam.images import load_images
+from sycam.metrics.registry import Metric
+from sycam.network import Network, linear_head
+from sycam.oracle import MetricOracle, TerminalCache
+from sycam.run.result import interval
+from sycam.synthesis.synthesize import check_labels, find_metric
+
+from . import console, options
+
+
+def score(
+    cams: Annotated[list[str], typer.Argument(help="Known CAMs, 'all', .sy files, run folders, or terms such as '(gap G)'.")],
+    metric: Annotated[Optional[list[str]], typer.Option(help="One or more: sycam list metrics.")] = None,
+    oracle: Annotated[Optional[list[str]], typer.Option(help="Metrics of your own: file.py:Name.")] = None,
+    model: options.Model = "embedded",
+    weights: options.Weights = None,
+    layer: options.Layer = None,
+    images: options.Images = None,
+    size: options.Size = None,
+    resize: options.Resize = None,
+    mean: options.Mean = None,
+    std: options.Std = None,
+    limit: options.Limit = None,
+    device: options.Device = "cpu",
+    classes: options.Classes = "predicted",
+    seed: options.Seed = 0,
+    as_json: options.Json = False,
+) -> None:
+    """Score CAMs side by side, by one or more metrics, with 95% intervals."""
+    metrics = [find_metric(name) for name in [*(metric or []), *(oracle or [])] or ["average-gain"]]
+    named = [cam for spec in cams for cam in find_cams(spec)]
+    network = options.network(model, weights, layer, size, resize, mean, std, device)
+    if images is None:
+        if model != "embedded":
+            raise SycamError("no images: name a folder or a CSV with --images")
+        from sycam.embedded import images_csv
+
+        images = images_csv()
+    pool = load_images(images, network.preprocessing, limit=limit, seed=seed)
+    check_labels(pool, network, classes)
+    left_out = [] if linear_head(network) else [cam for cam in named if "fc" in cam.terminals]
+    for cam in left_out if "all" in cams else []:
+        console.warn(f"{cam.name} is left out: it needs global pooling and one linear layer after the target layer")
+        named.remove(cam)
+    labels = pool.labels if classes == "labelled" else None
+    terminals = sorted({name for cam in named for name in cam.terminals})
+    cache = TerminalCache(network, pool, terminals, labels)
+    table = {m.name: _scores(named, cache, m) for m in metrics}
+    if as_json:
+        console.print_json(_document(named, metrics, table, network, pool.digest(), len(pool), classes))
+        return
+    console.out.print(_table(named, metrics, table))
+    console.out.print(
+        f"{len(pool)} images, {classes} class, masked pixels: mean colour; {network.name} at {network.layer}", soft_wrap=True
+    )
+
+
+def _scores(cams: list[Cam], cache: TerminalCache, metric: Metric) -> list[dict[str, float]]:
+    from sycam.api import score_cams
+
+    if metric.needs_masks and not bool(cache.images.has_mask.all()):
+        keep = cache.images.has_mask.nonzero()[:, 0]
+        if not len(keep):
+            raise SycamError(f"metric {metric.name!r} needs masks or boxes, and no image has any: give a CSV with them")
+        console.warn(f"{len(cache) - len(keep)} of {len(cache)} images have no mask and are left out of {metric.name}")
+        cache = cache.select(keep)
+    return [interval(values) for values in score_cams(cams, MetricOracle(cache, metric))]
+
+
+def _table(cams: list[Cam], metrics: list[Metric], table: dict[str, list[dict[str, float]]]) -> Table:
+    view = Table(caption="in per cent, with 95% intervals; the best of each column in bold", caption_justify="left")
+    view.add_column("CAM", no_wrap=True)
+    best = {}
+    for metric in metrics:
+        view.add_column(f"{metric.name} {'↑' if metric.direction == 'high' else '↓'}", justify="right", no_wrap=True)
+        means = [cell["mean"] for cell in table[metric.name]]
+        best[metric.name] = (max if metric.direction == "high" else min)(means)
+    view.add_column("expression", overflow="fold")
+    for i, cam in enumerate(cams):
+        cells = [
+            Text(console.interval_text(table[m.name][i]), style="bold" if table[m.name][i]["mean"] == best[m.name] else "")
+            for m in metrics
+        ]
+        view.add_row(cam.name, *cells, Text(str(cam.term)))
+    return view
+
+
+def _document(
+    cams: list[Cam], metrics: list[Metric], table: dict[str, list[dict[str, float]]], network: Network, digest: str, count: int,
+    classes: str,
+) -> dict[str, Any]:  # fmt: skip
+    return {
+        "scores": [
+            {"name": cam.name, "expression": str(cam.term), **{m.name: table[m.name][i] for m in metrics}}
+            for i, cam in enumerate(cams)
+        ],
+        "metrics": [{"name": m.name, "direction": m.direction, "source": m.source} for m in metrics],
+        "images": {"count": count, "sha256": digest},
+        "protocol": f"masked pixels: mean colour; class: {classes}",
+        "network": network.describe(),
+        "torch": torch.__version__,
+    }

@@ -1,0 +1,93 @@
+"""`sycam synth`: the main job."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+
+from sycam.cams import find_grammar
+from sycam.metrics.registry import Metric
+from sycam.synthesis.observe import Observer
+from sycam.synthesis.synthesize import Settings, find_metric, synthesize
+
+from . import console, options
+from .watch import Watch
+
+
+def synth(
+    grammar: Annotated[str, typer.Argument(help="A .sy file, or gradient, perturbation, pixelwise.")],
+    metric: Annotated[Optional[str], typer.Option(help="What to maximise or minimise: sycam list metrics.")] = None,
+    oracle: Annotated[Optional[str], typer.Option(help="A metric of your own instead: file.py:Name.")] = None,
+    model: options.Model = "embedded",
+    weights: options.Weights = None,
+    layer: options.Layer = None,
+    images: options.Images = None,
+    size: options.Size = None,
+    resize: options.Resize = None,
+    mean: options.Mean = None,
+    std: options.Std = None,
+    limit: options.Limit = None,
+    device: options.Device = "cpu",
+    classes: options.Classes = "predicted",
+    budget: Annotated[str, typer.Option(help="When to stop: 1000 (candidates), 90s, 5m, 40000passes, or several.")] = "1000",
+    max_size: Annotated[int, typer.Option(min=1, help="The largest term.")] = 15,
+    target: Annotated[Optional[float], typer.Option(help="Stop once this score is reached (0.5 is 50 per cent).")] = None,
+    held_out: Annotated[float, typer.Option(help="The share of images that the search never sees; 0 for none.")] = 0.5,
+    batch: Annotated[Optional[int], typer.Option(min=1, help="Masked images per pass; by default 128, on a GPU 512.")] = None,
+    seed: options.Seed = 0,
+    out: Annotated[Optional[Path], typer.Option(help="The run's folder; by default runs/ and the time.")] = None,
+    dump_smt2: Annotated[Optional[Path], typer.Option(help="Write queries that stay undecided to this folder.")] = None,
+    as_json: options.Json = False,
+) -> None:
+    """Find the expression of GRAMMAR whose heatmaps score best.
+
+    With no more than a grammar it runs on the embedded digits and network. The answer, the log of every candidate, pictures
+    and an HTML report go to the run's folder.
+    """
+    if metric is not None and oracle is not None:
+        raise typer.BadParameter("--metric and --oracle both name what is searched for: give one")
+    chosen = find_metric(oracle or metric or "average-gain")
+    path = find_grammar(grammar)
+    folder = out or Path("runs") / f"{path.stem}-{chosen.name}-{datetime.now():%Y%m%d-%H%M%S}"
+    settings = Settings(budget, max_size, target, held_out, seed, classes, batch, dump_smt2)
+    quiet = Observer()
+    if as_json:
+        _run(path, chosen, model, weights, layer, size, resize, mean, std, device, images, limit, settings, folder, quiet, True)
+        return
+    with Watch(chosen) as watch:
+        result = _run(
+            path, chosen, model, weights, layer, size, resize, mean, std, device, images, limit, settings, folder, watch, False
+        )
+    console.out.print()
+    console.out.print(console.result_table(result["table"], chosen))
+    console.out.print()
+    console.out.print(result["verdict"], soft_wrap=True)
+    counts = result["counts"]
+    console.out.print(
+        f"Stopped by: {result['stopped_by']}. {counts['terms']:,} terms, {counts['classes']:,} classes, "
+        f"{counts['merges']:,} merges proved, {counts['undecided']:,} pairs undecided; {counts['candidates']:,} candidates on "
+        f"{counts['images_searched']:,} images, {counts['same_heatmaps']:,} with the heatmaps of an earlier one, "
+        f"{counts['rejected_early']:,} rejected early, {counts['masked_passes']:,} masked passes.",
+        soft_wrap=True,
+    )
+    console.out.print(f"\n{result['answer']['define_fun']}\n", soft_wrap=True, markup=False)
+    for what, name in (("report", "report.html"), ("picture", "gallery.png"), ("answer", "answer.sy")):
+        console.out.print(f"{what:8} {folder / name}", soft_wrap=True)
+
+
+def _run(
+    path: Path, metric: Metric, model: str, weights: Path | None, layer: str | None, size: int | None, resize: str | None,
+    mean: str | None, std: str | None, device: str, images: Path | None, limit: int | None, settings: Settings, folder: Path,
+    observer: Observer, as_json: bool,
+) -> dict:  # fmt: skip
+    result = synthesize(
+        path, metric, model, images, settings=settings, limit=limit, out=folder, observer=observer, weights=weights,
+        layer=layer, size=size, resize=int(resize) if resize and resize.isdigit() else resize,
+        mean=options.numbers(mean, "--mean"), std=options.numbers(std, "--std"), device=device,
+    ).describe()  # fmt: skip
+    if as_json:
+        console.print_json(result)
+    return result

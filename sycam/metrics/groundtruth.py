@@ -1,0 +1,81 @@
+"""Metrics that compare the heatmap with where the object is, U (union of the boxes, or the mask). No forward pass."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from sycam.metrics.query import Query
+from sycam.metrics.registry import register_metric
+
+
+@register_metric(
+    "iou",
+    direction="high",
+    bounds=(0.0, 1.0),
+    passes=0,
+    needs_masks=True,
+    source="binarised at the mean, as in Opti-CAM",
+)
+def iou(query: Query) -> Tensor:
+    """Intersection over union of the heatmap above its mean, S > mean(S), with U. A constant heatmap has none above: 0.
+
+    >>> from sycam.metrics.probe import probe
+    >>> iou(probe(heatmaps=[[[1.0, 0.8], [0.0, 0.0]]], masks=[[[True, False], [True, False]]]))
+    tensor([0.3333])
+    """
+    heat = query.heatmaps
+    # In float64 the mean of a constant float32 map is that constant, to the bit; in float32 it may fall below it.
+    level = heat.mean((-2, -1), keepdim=True, dtype=torch.float64)  # [N, 1, 1]
+    hot, truth = heat > level, query.masks
+    both = (hot & truth).sum((-2, -1))
+    either = (hot | truth).sum((-2, -1))
+    return both / either.clamp(min=1)
+
+
+@register_metric(
+    "pointing",
+    direction="high",
+    bounds=(0.0, 1.0),
+    passes=0,
+    needs_masks=True,
+    source="Zhang et al. 2018, no tolerance",
+)
+def pointing(query: Query) -> Tensor:
+    """Pointing game: whether the hottest pixel lies in U; of several, the first in row-major order.
+
+    A constant (or empty) heatmap points at its first pixel, the top left corner: a hit where the object covers that.
+
+    >>> from sycam.metrics.probe import probe
+    >>> masks = [[[False, True], [False, False]]]
+    >>> pointing(probe(heatmaps=[[[0.2, 1.0], [1.0, 0.0]]], masks=masks))
+    tensor([1.])
+    >>> pointing(probe(heatmaps=[[[0.0, 0.0], [0.0, 0.0]]], masks=masks))
+    tensor([0.])
+    """
+    flat = query.heatmaps.flatten(1)
+    hottest = flat.argmax(1, keepdim=True)  # torch promises the first of several maxima
+    return query.masks.flatten(1).gather(1, hottest).squeeze(1).to(flat.dtype)
+
+
+@register_metric(
+    "energy-pointing",
+    direction="high",
+    bounds=(0.0, 1.0),
+    passes=0,
+    needs_masks=True,
+    source="Score-CAM (Wang et al. 2020)",
+)
+def energy_pointing(query: Query) -> Tensor:
+    """Share of the heatmap's sum that lies in U, Σ_U S / Σ S; an empty heatmap has 0.
+
+    The code published with Score-CAM swaps x and y of the boxes; this follows the paper.
+
+    >>> from sycam.metrics.probe import probe
+    >>> energy_pointing(probe(heatmaps=[[[1.0, 0.5], [0.5, 0.0]]], masks=[[[True, True], [False, False]]]))
+    tensor([0.7500])
+    """
+    heat = query.heatmaps
+    inside = (heat * query.masks).sum((-2, -1))
+    total = heat.sum((-2, -1))
+    return torch.where(total > 0, inside / torch.where(total > 0, total, 1), 0)

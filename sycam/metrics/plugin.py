@@ -1,0 +1,213 @@
+"""Metrics of the user's own: `file.py:Name` or `package.module:Name` becomes a `Metric`, without being registered.
+
+`Name` may be, in rising order of what it can say about itself:
+
+- a plain function from a `Query` to [N]; direction "high", bounds (0, 1) and passes 1 unless it says otherwise, by
+  attributes (`mine.direction = "low"`) or keyword defaults (`def mine(query, *, direction="low")`);
+- a function decorated with `register_metric`;
+- a class (made without arguments) or an object with `__call__(self, query)` and the attributes of `Metric`.
+
+`examples/compact_gain_oracle.py` has one of each.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.machinery
+import importlib.util
+import inspect
+import itertools
+import sys
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import wraps
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from sycam.errors import SycamError
+from sycam.metrics.query import Query
+from sycam.metrics.registry import METRICS, Metric, did_you_mean, first_paragraph, registering_into
+
+_loads = itertools.count()
+
+
+def load_oracle(spec: str) -> Metric:
+    """The metric that `spec` names. The file is run anew on every call and leaves nothing behind in `sys.modules`.
+
+    Args:
+        spec: `path/to/file.py:Name` or `package.module:Name`. A file cannot import what lies beside it; a module is
+            found on `sys.path`, and stays imported, as any module does.
+
+    Returns:
+        The metric. What goes wrong inside it later is a `SycamError` that names the line of the user's file.
+
+    Raises:
+        SycamError: no such file or module; it cannot be imported (the message holds Python's own words for it); it
+            has no such name; the name is no oracle; or a metric that ships with sycam has the same name.
+
+    >>> load_oracle("sycam.metrics.masking:average_gain").name
+    'average-gain'
+    >>> load_oracle("sycam.metrics.masking:average_gian")
+    Traceback (most recent call last):
+    sycam.errors.SycamError: sycam.metrics.masking has no oracle 'average_gian'; did you mean 'average_gain'? ...
+    """
+    place, _, name = spec.rpartition(":")
+    if not place or not name.isidentifier():
+        raise SycamError(f"an oracle is named as file.py:Name or package.module:Name, not {spec!r}")
+    if place.endswith(".py") or Path(place).is_file() or "/" in place or "\\" in place:
+        module = _run_file(Path(place))
+    else:
+        module = _import_module(place)
+    if not hasattr(module, name):
+        raise SycamError(f"{place} has no oracle {name!r}{did_you_mean(name, _candidates(module))}")
+    made = _as_metric(getattr(module, name), name, spec)
+    if METRICS.get(made.name, made) is not made:
+        raise SycamError(
+            f"{spec} is called {made.name!r}, as a metric that ships with sycam is: two metrics of one name would be "
+            f"mixed up in the report. Give it another name"
+        )
+    return made
+
+
+def _run_file(path: Path) -> ModuleType:
+    path = path.expanduser()
+    if not path.is_file():
+        what = "is a folder, not a Python file" if path.is_dir() else "does not exist"
+        raise SycamError(f"oracle file {path} {what} (looked in {Path.cwd()}); name it as path/to/file.py:Name")
+    # A name that nobody imports: the file may be called json.py and must hide nothing.
+    alias = f"_sycam_oracle_{next(_loads)}_{path.stem}"
+    spec = importlib.util.spec_from_file_location(alias, path, loader=_SourceOnly(alias, str(path)))
+    assert spec is not None  # as it is whenever a loader is given
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[alias] = module  # for the time of the run: dataclasses look their module up there
+    try:
+        with _import_errors(str(path), str(path)), registering_into({}):
+            spec.loader.exec_module(module)
+    finally:
+        sys.modules.pop(alias, None)
+    return module
+
+
+class _SourceOnly(importlib.machinery.SourceFileLoader):
+    """Runs the source as it is now. Byte code is cached by second and size, so a quick edit would go unseen."""
+
+    def get_code(self, fullname: str) -> Any:
+        return self.source_to_code(self.get_data(self.path), self.path)
+
+
+def _import_module(name: str) -> ModuleType:
+    if not all(part.isidentifier() for part in name.split(".")):
+        raise SycamError(f"{name!r} is neither a Python file (it would end in .py) nor a module's dotted name")
+    with _import_errors(name, None), registering_into({}):
+        return importlib.import_module(name)
+
+
+@contextmanager
+def _import_errors(place: str, path: str | None) -> Iterator[None]:
+    """Turns whatever the user's module raises while it runs into one line of text, with the line of their file."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        missing = error.name or ""
+        if path is None and (place == missing or place.startswith(f"{missing}.")):
+            hint = f"is it installed here? To name a file, write path/to/{place.rsplit('.', 1)[-1]}.py:Name"
+        elif path is not None and (Path(path).parent / f"{missing.split('.')[0]}.py").exists():
+            hint = "an oracle file cannot import its neighbours: install them, or name it as package.module:Name"
+        else:
+            hint = "install it, or do without"
+        raise SycamError(f"cannot import oracle {place}: {_last_line(error, path)}; {hint}") from error
+    except (Exception, SystemExit) as error:
+        raise SycamError(f"cannot import oracle {place}: {_last_line(error, path)}") from error
+
+
+def _last_line(error: BaseException, path: str | None) -> str:
+    """`file.py:12: ValueError: ...`: the last line of the user's traceback, and the last line of their file in it."""
+    words = traceback.format_exception_only(type(error), error)[-1].strip()
+    if isinstance(error, SyntaxError) and error.filename == path:
+        return f"{path}:{error.lineno}: {words}"
+    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == path]
+    return f"{path}:{lines[-1]}: {words}" if lines else words
+
+
+def _candidates(module: ModuleType) -> list[str]:
+    """Public names in the module that could be oracles: metrics, and what it defines that can be called."""
+    return sorted(
+        name
+        for name, found in vars(module).items()
+        if not name.startswith("_")
+        and (isinstance(found, Metric) or (callable(found) and getattr(found, "__module__", module.__name__) == module.__name__))
+    )
+
+
+def _as_metric(found: Any, name: str, spec: str) -> Metric:
+    if isinstance(found, Metric):
+        return found
+    oracle = found
+    if inspect.isclass(found):
+        if "__call__" not in dir(found):  # callable() is true of every class
+            raise SycamError(f"oracle {spec}: the class needs a method __call__(self, query) -> tensor [N]")
+        try:
+            oracle = found()
+        except TypeError as error:
+            raise SycamError(f"oracle {spec}: the class must be made without arguments, but {error}") from error
+    if not callable(oracle):
+        raise SycamError(
+            f"oracle {spec} is a {type(oracle).__name__}, which cannot be called: an oracle is a function or an object "
+            f"with __call__, from a query to a tensor [N]"
+        )
+    says = _keyword_defaults(oracle, spec)
+    default_name = name if inspect.isclass(found) else name.replace("_", "-")
+
+    def stated(what: str, default: Any) -> Any:
+        return getattr(oracle, what, says.get(what, default))
+
+    return Metric(
+        name=stated("name", default_name),
+        compute=_blaming(oracle, spec),
+        direction=stated("direction", "high"),
+        bounds=stated("bounds", (0.0, 1.0)),
+        passes=stated("passes", 1),
+        needs_masks=stated("needs_masks", False),
+        source=stated("source", spec),
+        doc=stated("doc", first_paragraph(found)),
+    )
+
+
+def _keyword_defaults(oracle: Callable[..., Any], spec: str) -> dict[str, Any]:
+    """Defaults of the oracle's parameters after the query, by name. An error where it cannot be called with a query."""
+    try:
+        signature = inspect.signature(oracle)
+    except ValueError:  # written in C: nothing to read
+        return {}
+    try:
+        signature.bind(None)
+    except TypeError as error:
+        raise SycamError(
+            f"oracle {spec} must be callable with one argument, the query, but its signature is {signature}: {error}"
+        ) from error
+    defaults = {name: parameter.default for name, parameter in signature.parameters.items()}
+    return {name: default for name, default in defaults.items() if default is not inspect.Parameter.empty}
+
+
+def _blaming(oracle: Callable[[Query], Tensor], spec: str) -> Callable[[Query], Tensor]:
+    """The oracle, whose own failures are a `SycamError` that says where. Lack of memory passes: the caller halves."""
+    path = spec.rpartition(":")[0]
+
+    @wraps(oracle, updated=())
+    def compute(query: Query) -> Tensor:
+        try:
+            return oracle(query)
+        except (SycamError, MemoryError, torch.OutOfMemoryError):
+            raise
+        except Exception as error:
+            if isinstance(error, RuntimeError) and "memory" in str(error):  # the CPU allocator has no class of its own
+                raise
+            raise SycamError(f"oracle {spec} failed at {_last_line(error, path)}") from error
+
+    return compute

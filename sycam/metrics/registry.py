@@ -1,0 +1,254 @@
+"""What a metric is, and the register of those that exist.
+
+>>> metric("average-drop").direction
+'low'
+>>> list_metrics("average-*")
+['average-drop', 'average-gain', 'average-increase']
+"""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+import math
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING, Literal
+
+from torch import Tensor
+
+from sycam.errors import SycamError
+
+if TYPE_CHECKING:
+    from sycam.metrics.query import Query
+
+Direction = Literal["high", "low"]
+
+# Rounding may carry a value a little out of its bounds; anything further means that the bounds are stated wrongly.
+BOUND_TOLERANCE = 1e-6
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A named number for heatmaps of images, with a direction and bounds. Call it with a `Query` to score its jobs.
+
+    Attributes:
+        name: as users write it, `average-drop`.
+        compute: query of N jobs -> [N], one number per job. Call the metric itself instead, which checks the answer.
+        direction: "high" or "low", whichever is better.
+        bounds: (lowest, highest) value that `compute` can return for a job; ±inf where there is none.
+        passes: masked forward passes that a job costs when nothing is shared with other metrics.
+        needs_masks: whether every image needs a ground-truth mask.
+        source: the paper that defines it.
+        doc: one paragraph for `sycam metrics` and the report.
+
+    Raises:
+        SycamError: on construction, for a direction or bounds or a number of passes that make no sense.
+    """
+
+    name: str
+    compute: Callable[[Query], Tensor]
+    direction: Direction
+    bounds: tuple[float, float] = (0.0, 1.0)
+    passes: int = 1
+    needs_masks: bool = False
+    source: str = ""
+    doc: str = ""
+
+    def __post_init__(self) -> None:
+        where = f"metric {self.name!r}"
+        if not isinstance(self.name, str) or not self.name or any(letter.isspace() for letter in self.name):
+            raise SycamError(f"a metric's name must be one word, such as 'average-gain', not {self.name!r}")
+        if not callable(self.compute):
+            raise SycamError(f"{where}: compute must be a function from query to tensor [N], not {self.compute!r}")
+        if self.direction not in ("high", "low"):
+            raise SycamError(f"{where}: direction must be 'high' or 'low', whichever is better, not {self.direction!r}")
+        try:
+            low, high = (float(bound) for bound in self.bounds)
+        except (TypeError, ValueError):
+            low, high = math.nan, math.nan
+        if not low < high:
+            raise SycamError(
+                f"{where}: bounds must be two numbers (lowest, highest), lowest < highest, such as (0.0, 1.0); got "
+                f"{self.bounds!r}. Write float('inf') where a side has no bound."
+            )
+        object.__setattr__(self, "bounds", (low, high))
+        if not isinstance(self.passes, int) or isinstance(self.passes, bool) or self.passes < 0:
+            raise SycamError(
+                f"{where}: passes must be the number of masked forward passes per image, 0 or more, not {self.passes!r}"
+            )
+
+    def better(self, a: float | Tensor, b: float | Tensor) -> bool | Tensor:
+        """Whether `a` is strictly better than `b`; elementwise on tensors. Nothing is better than itself, nor is NaN.
+
+        >>> metric("average-drop").better(0.1, 0.4), metric("average-gain").better(0.1, 0.4)
+        (True, False)
+        """
+        return a > b if self.direction == "high" else a < b
+
+    @property
+    def perfect(self) -> float:
+        """The best value that a job can have: what `exact` grants to every image not yet seen.
+
+        >>> metric("average-drop").perfect
+        0.0
+        """
+        return self.bounds[1] if self.direction == "high" else self.bounds[0]
+
+    @property
+    def worst(self) -> float:
+        """The worst value that a job can have; ±inf where the metric has no bound on that side.
+
+        >>> metric("drop-in-deletion").worst
+        -inf
+        """
+        return self.bounds[0] if self.direction == "high" else self.bounds[1]
+
+    def __call__(self, query: Query) -> Tensor:
+        """One number per job, [N], floating point, finite, within the bounds.
+
+        Values that rounding carried out of the bounds by at most 1e-6 are moved back onto them, so that a stopping rule
+        may rely on the bounds.
+
+        Raises:
+            SycamError: a mask is needed and the query has none; or the function returned anything but N finite numbers
+                within its bounds. The message names the metric and the images.
+        """
+        if self.needs_masks and not query.has_masks:
+            raise SycamError(
+                f"metric {self.name!r} compares heatmaps with ground truth, and these images have no masks: give boxes "
+                f"or masks with the images, or choose a metric that needs none, such as 'average-gain'"
+            )
+        values = self.compute(query)
+        jobs = len(query)
+        if not isinstance(values, Tensor):
+            raise SycamError(
+                f"metric {self.name!r} must return a tensor [{jobs}], one number per job, not a {type(values).__name__}"
+            )
+        if values.shape != (jobs,):
+            hint = "; take the mean over pixels, not over jobs" if values.dim() != 1 else ""
+            raise SycamError(
+                f"metric {self.name!r} must return one number per job, shape [{jobs}], not {list(values.shape)}{hint}"
+            )
+        if not values.is_floating_point():
+            raise SycamError(f"metric {self.name!r} must return floating-point numbers, not {values.dtype}: end with .float()")
+        low, high = self.bounds
+        outside = ~((values >= low - BOUND_TOLERANCE) & (values <= high + BOUND_TOLERANCE)) | ~values.isfinite()
+        if outside.any():  # the one transfer from the device that a healthy call costs
+            self._refuse(query, values, outside)
+        return values.clamp(low, high)
+
+    def _refuse(self, query: Query, values: Tensor, outside: Tensor) -> None:
+        bad = outside.nonzero().flatten().tolist()
+        names = query.names
+        shown = ", ".join(f"{values[job].item():g} on {names[job]}" for job in bad[:3])
+        more = f" and {len(bad) - 3} more" if len(bad) > 3 else ""
+        if not values[outside].isfinite().all():
+            reason = "a score must be finite: guard divisions by zero, as torch.where does"
+        else:
+            reason = (
+                f"it states the bounds [{self.bounds[0]:g}, {self.bounds[1]:g}], on which the stopping rule `exact` "
+                f"relies: state wider ones"
+            )
+        raise SycamError(f"metric {self.name!r} returned {shown}{more}; {reason}")
+
+
+METRICS: dict[str, Metric] = {}
+"""Every metric that ships with sycam, by name. A metric loaded from a user's file is not put here."""
+
+_registering: ContextVar[dict[str, Metric] | None] = ContextVar("registering", default=None)
+
+
+@contextmanager
+def registering_into(register: dict[str, Metric]) -> Iterator[dict[str, Metric]]:
+    """Within the block, `register_metric` fills `register` and leaves `METRICS` alone: how a user's file is loaded."""
+    token = _registering.set(register)
+    try:
+        yield register
+    finally:
+        _registering.reset(token)
+
+
+def register_metric(
+    name: str,
+    *,
+    direction: Direction,
+    bounds: tuple[float, float] = (0.0, 1.0),
+    passes: int = 1,
+    needs_masks: bool = False,
+    source: str = "",
+) -> Callable[[Callable[[Query], Tensor]], Metric]:
+    """Decorator: make a `Metric` of a function from a query of N jobs to [N], and register it under `name`.
+
+    Args:
+        name, direction, bounds, passes, needs_masks, source: see `Metric`. Its `doc` is the function's docstring.
+
+    Returns:
+        The decorator, which returns the `Metric`; the plain function is its `compute`.
+
+    Raises:
+        SycamError: another metric has that name, or an argument makes no sense.
+
+    >>> with registering_into({}) as mine:
+    ...     @register_metric("darkness", direction="low", passes=0)
+    ...     def darkness(query):
+    ...         "One minus the heatmap's mean."
+    ...         return 1 - query.heatmaps.mean((-2, -1))
+    >>> mine["darkness"].doc, "darkness" in METRICS
+    ("One minus the heatmap's mean.", False)
+    """
+
+    def register(compute: Callable[[Query], Tensor]) -> Metric:
+        made = Metric(name, compute, direction, bounds, passes, needs_masks, source, first_paragraph(compute))
+        private = _registering.get()
+        register = METRICS if private is None else private
+        if name in register:
+            raise SycamError(f"there is already a metric {name!r}: give the new one another name")
+        register[name] = made
+        return made
+
+    return register
+
+
+def metric(name: str) -> Metric:
+    """The registered metric of that name.
+
+    Raises:
+        SycamError: there is none; the message names the nearest.
+
+    >>> metric("average-gian")
+    Traceback (most recent call last):
+    sycam.errors.SycamError: no metric 'average-gian'; did you mean 'average-gain'? ...
+    """
+    if name in METRICS:
+        return METRICS[name]
+    raise SycamError(f"no metric {name!r}{did_you_mean(name, sorted(METRICS))}")
+
+
+def list_metrics(pattern: str = "*") -> list[str]:
+    """Names of the registered metrics that match a glob pattern, sorted.
+
+    >>> list_metrics("*gain*")
+    ['average-gain']
+    """
+    return sorted(name for name in METRICS if fnmatchcase(name, pattern))
+
+
+def first_paragraph(documented: object) -> str:
+    """The first paragraph of an object's docstring on one line, "" where there is none."""
+    text = inspect.cleandoc(getattr(documented, "__doc__", None) or "")
+    return " ".join(text.split("\n\n")[0].split())
+
+
+def did_you_mean(name: str, known: Sequence[str]) -> str:
+    """The end of an error about an unknown name: the nearest one, then all there are.
+
+    >>> did_you_mean("iuo", ["iou", "pointing"])
+    "; did you mean 'iou'? There are: iou, pointing"
+    """
+    near = difflib.get_close_matches(name, known, n=1)
+    nearest = f"; did you mean {near[0]!r}?" if near else "."
+    return f"{nearest} There are: {', '.join(known) or 'none'}"

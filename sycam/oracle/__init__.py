@@ -1,0 +1,6 @@
+"""The metric oracle: scores candidates on images, many at once, from terminals computed once."""
+
+from .cache import TerminalCache
+from .metric_oracle import MetricOracle, Spent
+
+__all__ = ["MetricOracle", "Spent", "TerminalCache"]

@@ -1,0 +1,99 @@
+"""The terminals of a set of images, computed once: what every candidate is evaluated from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from sycam.errors import SycamError
+from sycam.images import ImageSet
+from sycam.network import Network
+from sycam.terminals import View, terminal
+from sycam.theory import Evaluator
+
+
+class TerminalCache:
+    """Terminals, classes and plain probabilities of images, on the network's device.
+
+    Args:
+        network: the CNN, read at its target layer.
+        images: pixels, labels, masks.
+        names: the terminals to compute; A always is.
+        classes: [N] int64, the image class that is explained; None for the predicted one.
+        batch: images per forward pass.
+        chunk: masked images per pass for terminals that need many (`drop`, `score`).
+        on_batch: told after each batch how many images are done.
+
+    Attributes:
+        classes: [N]; p: [N] probability of the class on the plain image; values: terminal name to tensor [N, ...].
+
+    Raises:
+        SycamError: an unknown terminal, one that the network cannot give, or one that is not finite on an image.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        images: ImageSet,
+        names: Sequence[str],
+        classes: Tensor | None = None,
+        batch: int = 32,
+        chunk: int = 64,
+        on_batch: Callable[[int], None] | None = None,
+    ) -> None:
+        self.network, self.images = network, images
+        wanted = list(dict.fromkeys(["A", *names]))
+        for name in wanted:
+            terminal(name)
+        parts: dict[str, list[Tensor]] = {name: [] for name in wanted}
+        found_classes, probabilities = [], []
+        for start in range(0, len(images), batch):
+            places = slice(start, start + batch)
+            given = None if classes is None else classes[places]
+            view = View(network, images.normalised(places, network), given, chunk=chunk)
+            for name in wanted:
+                value = view[name]
+                self._check(value, name, images.names[places])
+                parts[name].append(value)
+            found_classes.append(view.classes)
+            probabilities.append(view["p"][:, 0])
+            if on_batch:
+                on_batch(min(start + batch, len(images)))
+        self.values = {name: torch.cat(tensors) for name, tensors in parts.items()}
+        self.classes = torch.cat(found_classes)
+        self.p = torch.cat(probabilities).double()
+
+    @staticmethod
+    def _check(value: Tensor, name: str, names: list[str]) -> None:
+        bad = ~value.isfinite().flatten(1).all(1) if value.is_floating_point() else None
+        if bad is not None and bool(bad.any()):
+            image = names[int(bad.nonzero()[0, 0])]
+            raise SycamError(f"terminal {name!r} is NaN or infinite on {image}: look at the image and the model's weights")
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def evaluator(self, places: Tensor | slice) -> Evaluator:
+        """Terms over the images at `places`."""
+        return Evaluator({name: value[places] for name, value in self.values.items()})
+
+    def labels_or_classes(self) -> Tensor:
+        """The label of each image, or the class that is explained where it has none: [N] on the CPU."""
+        labels = self.images.labels
+        return torch.where(labels >= 0, labels, self.classes.cpu())
+
+    def select(self, places: Tensor) -> TerminalCache:
+        """The cache of some of the images, without computing anything again."""
+        part = object.__new__(TerminalCache)
+        part.network, part.images = self.network, self.images.select(places)
+        on_device = places.to(self.classes.device)
+        part.values = {name: value[on_device] for name, value in self.values.items()}
+        part.classes, part.p = self.classes[on_device], self.p[on_device]
+        return part
+
+    @property
+    def bytes(self) -> int:
+        """Memory that the cache holds."""
+        return sum(value.numel() * value.element_size() for value in self.values.values())

@@ -1,0 +1,166 @@
+"""The folder of a run and the files in it."""
+
+from __future__ import annotations
+
+import io
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from sycam.cams import file_text
+from sycam.errors import SycamError
+from sycam.oracle import MetricOracle, TerminalCache
+from sycam.pictures import explain_figure, gallery
+from sycam.report import write_report
+
+from .result import Result, cam_heatmaps
+
+SHOWN = 6
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """One run: `answer.sy`, `journal.sqlite`, `result.json`, `manifest.json`, `report.html`, `gallery.png`, `overlays/`."""
+
+    path: Path
+
+    @classmethod
+    def create(cls, path: Path) -> RunFolder:
+        """A new folder at `path`.
+
+        Raises:
+            SycamError: it holds a run already, or cannot be made.
+        """
+        if (path / "journal.sqlite").exists():
+            raise SycamError(f"{path} holds a run already: name another folder, or remove it")
+        try:
+            (path / "overlays").mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise SycamError(f"cannot make the run's folder {path}: {error.strerror}; name another one with --out") from None
+        return cls(path)
+
+    @property
+    def journal(self) -> Path:
+        """The log of every candidate, merge and undecided pair."""
+        return self.path / "journal.sqlite"
+
+    def write(self, result: Result, cache: TerminalCache, oracle: MetricOracle) -> None:
+        """Everything but the journal, which was written as the run went.
+
+        Args:
+            result: what was found; learns its folder.
+            cache, oracle: the images that pictures are taken from (held-out ones where there are any).
+
+        Raises:
+            SycamError: a file cannot be written; what was written before stays.
+        """
+        result.folder = self.path
+        try:
+            (self.path / "answer.sy").write_text(self._answer(result), encoding="utf-8")
+            self._json("manifest.json", result.manifest)
+            self._json("result.json", result.describe())
+            pictures = self._pictures(result, cache, oracle)
+        except OSError as error:
+            raise SycamError(f"cannot write to the run's folder {self.path}: {error.strerror}") from None
+        write_report(self.path / "report.html", report_data(result, pictures))
+
+    def _answer(self, result: Result) -> str:
+        kind = "search images"
+        comment = (
+            f"Synthesised by sycam {result.manifest['sycam']} from {Path(result.manifest['grammar']['file']).name} for "
+            f"{result.metric.name}:\n{result.score:.6f} on {result.counts['images_searched']} {kind} of {result.network.name}.\n"
+            f"{result.verdict}\nUse it: sycam explain {self.path} IMAGE"
+        )
+        return file_text(result.answer.cam.name, result.term, comment)
+
+    def _json(self, name: str, data: dict[str, Any]) -> None:
+        text = json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False, default=str)
+        (self.path / name).write_text(text + "\n", encoding="utf-8")
+
+    def _pictures(self, result: Result, cache: TerminalCache, oracle: MetricOracle) -> list[dict[str, Any]]:
+        """The gallery of the answer beside the best known CAMs, and an overlay of the answer for each image shown."""
+        values = result.answer.held_out if result.answer.held_out is not None else result.answer.search
+        shown = _spread(cache.labels_or_classes(), SHOWN)
+        rows = [result.answer, *_best(result, 3)]
+        images = cache.images.normalised(shown, result.network)
+        heatmaps = cam_heatmaps([row.cam for row in rows], result.network, images, cache.classes[shown]).cpu()
+        pixels = cache.images.pixels[shown]
+        masks = cache.images.masks[shown] if cache.images.masks is not None else None
+        outlines = [m if bool(m.any()) else None for m in masks] if masks is not None else None
+        names = [class_name(result, int(c)) for c in cache.classes[shown]]
+        labels = [f"{n}  p = {p:.2f}" for n, p in zip(names, cache.p[shown].tolist(), strict=True)]
+        scores = {row.cam.name: (row.held_out if row.held_out is not None else row.search)[shown].tolist() for row in rows}
+        sheet = io.BytesIO()
+        gallery(
+            list(pixels), {row.cam.name: heatmaps[i] for i, row in enumerate(rows)}, sheet,
+            labels=labels, masks=outlines, scores=scores, direction=result.metric.direction,
+            title=f"{result.answer.cam.name}: {result.term}",
+        )  # fmt: skip
+        (self.path / "gallery.png").write_bytes(sheet.getvalue())
+        for i, place in enumerate(shown.tolist()):
+            stem = Path(cache.images.names[place]).stem
+            explain_figure(
+                pixels[i], heatmaps[0, i], self.path / "overlays" / f"{stem}.png", image_class=names[i],
+                probability=float(cache.p[place]), expression=str(result.term),
+                name=f"{result.answer.cam.name} on {cache.images.names[place]}: {result.metric.name} {float(values[place]):.3f}",
+                mask=outlines[i] if outlines else None,
+            )  # fmt: skip
+        part = "held-out images" if result.answer.held_out is not None else "search images"
+        caption = f"The answer beside the best known CAMs on {part}; under each overlay its {result.metric.name}."
+        return [{"caption": caption, "png": sheet.getvalue()}]
+
+
+def class_name(result: Result, image_class: int) -> str:
+    """What to call an image class."""
+    names = result.network.class_names
+    return names[image_class] if names else f"class {image_class}"
+
+
+def _best(result: Result, count: int) -> list[Any]:
+    """The best known CAMs of the table, best first."""
+    sign = -1.0 if result.metric.direction == "high" else 1.0
+    return sorted(result.rows[1:], key=lambda r: sign * float((r.held_out if r.held_out is not None else r.search).mean()))[
+        :count
+    ]
+
+
+def _spread(classes: torch.Tensor, count: int) -> torch.Tensor:
+    """Places of `count` images, of as many image classes as there are."""
+    seen: dict[int, list[int]] = {}
+    for place, image_class in enumerate(classes.tolist()):
+        seen.setdefault(image_class, []).append(place)
+    turns = [places[turn] for turn in range(count) for places in seen.values() if turn < len(places)]
+    return torch.tensor(sorted(turns[:count]))
+
+
+def report_data(result: Result, pictures: list[dict[str, Any]]) -> dict[str, Any]:
+    """What the HTML report shows of a result."""
+    described = result.describe()
+    network, images = result.manifest["network"], result.manifest["images"]
+    grammar = Path(result.manifest["grammar"]["file"]).name
+    counts = {k: v for k, v in result.counts.items() if isinstance(v, int)}
+    counts["full_passes"] = counts["candidates"] * counts["images_searched"]
+    return {
+        "title": f"{result.metric.name} on {result.network.name}, from {grammar}",
+        "verdict": result.verdict,
+        "stop_reason": result.search.stopped_by,
+        "protocol": result.manifest["protocol"],
+        "answer": described["answer"],
+        "metric": described["metric"],
+        "network": {
+            "name": network["name"], "weights": network["weights"], "layer": network["layer"],
+            "channels": network["channels"], "map": "×".join(map(str, network["map_size"])), "classes": network["classes"],
+            "input": network["preprocessing"], "device": result.manifest["device"],
+        },
+        "images": {
+            "all": images["count"], "searched": images["search"], "held out": images["held_out"], "sha256": images["sha256"],
+        },
+        "rows": described["table"],
+        "counts": {**counts, "seconds": result.counts["seconds"]},
+        "incumbents": described["incumbents"],
+        "pictures": pictures,
+        "manifest": {k: v for k, v in result.manifest.items() if k not in ("grammar", "images")},
+    }  # fmt: skip

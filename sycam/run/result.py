@@ -1,0 +1,161 @@
+"""What a synthesis gives back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from sycam.cams import Cam
+from sycam.metrics.aggregate import bootstrap_interval, paired_difference_interval
+from sycam.metrics.registry import Metric
+from sycam.network import Network
+from sycam.terminals import View
+from sycam.theory import Evaluator, heatmaps_of
+from sygus import Term
+
+from ..synthesis import Search
+
+Interval = dict[str, float]
+
+
+def interval(values: Tensor) -> Interval:
+    """Mean of scores [N] with its 95% bootstrap interval."""
+    low, high = bootstrap_interval(values)
+    return {"mean": float(values.mean()), "lo": low, "hi": high}
+
+
+def difference(a: Tensor, b: Tensor) -> Interval:
+    """Mean of a − b with its paired 95% bootstrap interval."""
+    low, high = paired_difference_interval(a, b)
+    return {"mean": float((a - b).mean()), "lo": low, "hi": high}
+
+
+@dataclass(frozen=True)
+class Row:
+    """One CAM of the final table.
+
+    Attributes:
+        cam: name and term.
+        kind: "answer" or "known".
+        derived: whether the grammar derives it.
+        search, held_out: scores on each image, [N]; held_out is None where nothing was held out.
+    """
+
+    cam: Cam
+    kind: str
+    derived: bool
+    search: Tensor
+    held_out: Tensor | None
+
+    def describe(self, answer: Row) -> dict[str, Any]:
+        """The row as plain data: means with intervals, and the paired difference to the answer on held-out images."""
+        compared = self.held_out is not None and answer.held_out is not None and self is not answer
+        return {
+            "name": self.cam.name,
+            "expression": str(self.cam.term),
+            "kind": self.kind,
+            "derived": self.derived,
+            "search": interval(self.search),
+            "held_out": interval(self.held_out) if self.held_out is not None else None,
+            "difference": difference(self.held_out, answer.held_out) if compared else None,  # type: ignore[arg-type]
+        }
+
+
+@dataclass
+class Result:
+    """The answer of a synthesis, with the evidence.
+
+    Attributes:
+        term: the best expression.
+        score: its mean on the search images, in the metric's units.
+        metric: what was maximised or minimised.
+        network: the CNN, at its target layer.
+        rows: the answer and every known CAM of the same terminals.
+        search: the loop's last state.
+        counts: terms, classes, merges, undecided, candidates, passes, seconds.
+        manifest: everything needed to repeat the run.
+        verdict: one sentence on held-out images.
+        folder: where the run was written, or None.
+    """
+
+    term: Term
+    score: float
+    metric: Metric
+    network: Network
+    rows: list[Row]
+    search: Search
+    counts: dict[str, Any]
+    manifest: dict[str, Any]
+    verdict: str
+    warnings: list[str] = field(default_factory=list)
+    folder: Path | None = None
+
+    @property
+    def answer(self) -> Row:
+        """The row of the answer."""
+        return self.rows[0]
+
+    @property
+    def define_fun(self) -> str:
+        """The answer as a SyGuS-IF define-fun."""
+        return self.answer.cam.define_fun()
+
+    def cam(self, images: Tensor, classes: Tensor | None = None) -> Tensor:
+        """Heatmaps of the answer.
+
+        Args:
+            images: normalised, [B, 3, H, W].
+            classes: [B], the image class to explain; None for the predicted one.
+
+        Returns:
+            [B, H, W] in [0, 1].
+        """
+        return cam_heatmaps([self.answer.cam], self.network, images, classes)[0]
+
+    def describe(self) -> dict[str, Any]:
+        """The result as plain data: what `--json` prints and `result.json` holds."""
+        return {
+            "answer": {
+                "expression": str(self.term),
+                "define_fun": self.define_fun,
+                "sort": str(self.term.sort),
+                "size": self.term.size,
+                "score": self.score,
+            },
+            "metric": {"name": self.metric.name, "direction": self.metric.direction, "source": self.metric.source},
+            "verdict": self.verdict,
+            "warnings": self.warnings,
+            "table": [row.describe(self.answer) for row in self.rows],
+            "incumbents": [
+                {
+                    "candidate": i.candidate,
+                    "seconds": round(i.seconds, 3),
+                    "expression": str(i.term),
+                    "name": i.name,
+                    "score": i.score,
+                }
+                for i in self.search.history
+            ],
+            "stopped_by": self.search.stopped_by,
+            "counts": self.counts,
+            "manifest": self.manifest,
+            "folder": str(self.folder) if self.folder else None,
+        }
+
+
+def cam_heatmaps(cams: list[Cam], network: Network, images: Tensor, classes: Tensor | None = None, batch: int = 32) -> Tensor:
+    """Heatmaps of CAMs on normalised images [B, 3, H, W]: [len(cams), B, H, W] in [0, 1].
+
+    A term that is not finite on an image gives an empty heatmap there.
+    """
+    parts = []
+    names = sorted({name for cam in cams for name in cam.terminals} | {"A"})
+    for start in range(0, len(images), batch):
+        view = View(network, images[start : start + batch], None if classes is None else classes[start : start + batch])
+        evaluator = Evaluator({name: view[name] for name in names})
+        parts.append(heatmaps_of([cam.term for cam in cams], evaluator, (images.shape[-2], images.shape[-1]))[0])
+    return torch.cat(parts, 1)

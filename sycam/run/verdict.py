@@ -1,0 +1,38 @@
+"""One plain sentence on what a run found."""
+
+from __future__ import annotations
+
+from sycam.metrics.registry import Metric
+
+from .result import Row, difference
+
+
+def verdict(rows: list[Row], metric: Metric) -> str:
+    """Whether the answer beats the known CAMs that the grammar derives, on held-out images where there are any.
+
+    The first row is the answer.
+    """
+    answer, derived = rows[0], [row for row in rows[1:] if row.derived]
+    sign = 1.0 if metric.direction == "high" else -1.0
+    if answer.cam.origin == "known.sy":
+        return f"No term tried beats {answer.cam.name} on the search images: the answer is {answer.cam.name} itself."
+    if not derived:
+        return "The grammar derives no known CAM, so there is none to beat; the table shows those of the same terminals."
+    if answer.held_out is None:
+        return "No image was held out: the scores are those of the search, and flatter the answer."
+    best = max(derived, key=lambda row: sign * float(row.held_out.mean()))  # type: ignore[union-attr]
+    assert best.held_out is not None
+    gap = difference(sign * answer.held_out, sign * best.held_out)
+    points = f"{100 * abs(gap['mean']):.2f} points"
+    margin = f"{points} (95% interval of the paired difference {100 * gap['lo']:.2f} to {100 * gap['hi']:.2f})"
+    images = f"{len(answer.held_out)} held-out images"
+    if gap["mean"] > 0:
+        sure = "" if gap["lo"] > 0 else ", within the noise"
+        return (
+            f"On {images} the answer beats every known CAM that its grammar derives; the best of them, {best.cam.name}, "
+            f"by {margin}{sure}."
+        )
+    return (
+        f"On {images} the answer does not beat {best.cam.name}, a known CAM that its grammar derives: it is worse by {margin}. "
+        "What it won on the search images did not carry over."
+    )

@@ -1,0 +1,70 @@
+"""How long a search may go on."""
+
+from __future__ import annotations
+
+import re
+import time
+from dataclasses import dataclass, field
+
+from sycam.errors import SycamError
+
+_UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0}
+
+
+@dataclass
+class Budget:
+    """The end of a search: whichever limit comes first; None is no limit. The clock starts when it is made.
+
+    >>> budget = Budget.parse("2000,90s")
+    >>> budget.candidates, budget.seconds, budget.passes
+    (2000, 90.0, None)
+    """
+
+    candidates: int | None = None
+    seconds: float | None = None
+    passes: int | None = None
+    started: float = field(default_factory=time.monotonic)
+
+    @classmethod
+    def parse(cls, text: str | int) -> Budget:
+        """`2000` (candidates), `90s`, `5m`, `1h`, `40000passes`, or several of these with commas.
+
+        Raises:
+            SycamError: anything else.
+        """
+        budget = cls()
+        for part in str(text).split(","):
+            match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(s|m|h|passes|candidates)?\s*", part)
+            if not match or float(match[1]) <= 0 or (match[2] not in _UNITS and "." in match[1]):
+                raise SycamError(f"no budget {part!r}: give candidates (2000), time (90s, 5m, 1h) or passes (40000passes)")
+            if match[2] in _UNITS:
+                budget.seconds = float(match[1]) * _UNITS[match[2]]
+            elif match[2] == "passes":
+                budget.passes = int(match[1])
+            else:
+                budget.candidates = int(match[1])
+        return budget
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds since the start."""
+        return time.monotonic() - self.started
+
+    def spent(self, candidates: int, passes: int) -> str | None:
+        """What ended the search, or None while it may go on."""
+        if self.candidates is not None and candidates >= self.candidates:
+            return f"budget of {self.candidates} candidates"
+        if self.seconds is not None and self.elapsed >= self.seconds:
+            return f"budget of {self.seconds:g} seconds"
+        if self.passes is not None and passes >= self.passes:
+            return f"budget of {self.passes} passes"
+        return None
+
+    def share(self, candidates: int, passes: int) -> float | None:
+        """How much of the budget is used, in [0, 1]; None where there is no limit."""
+        used = [
+            amount / limit
+            for amount, limit in ((candidates, self.candidates), (self.elapsed, self.seconds), (passes, self.passes))
+            if limit
+        ]
+        return min(1.0, max(used)) if used else None

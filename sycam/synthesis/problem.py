@@ -1,0 +1,107 @@
+"""A grammar file as the loop needs it: terminals bound, assumptions verified, nothing ignored."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from sycam.cams import Cam, terminal_variable
+from sycam.oracle import TerminalCache
+from sycam.terminals import TERMINALS
+from sycam.theory import CAM, MAP
+from sygus import REAL, Context, Input, Place, Problem, SygusError, Target, Term, Variable, assumptions, read_file
+from sygus.errors import nearest
+
+_LEVELS = {"scalar": 0, "channel": 1, "pixel": 2}
+_SIZES = {"K": 0, "Z": 1}
+
+
+@dataclass
+class CamProblem:
+    """A file's function to synthesise, over terminals.
+
+    Attributes:
+        problem, target: as read.
+        terminals: the names that the grammar uses.
+        context: the theory with what is assumed; `verified` narrows it to what holds.
+    """
+
+    problem: Problem
+    target: Target
+    terminals: list[str]
+
+    def inputs(self) -> list[Variable]:
+        """The terminals as variables."""
+        return [terminal_variable(name) for name in self.terminals]
+
+    def verified(self, caches: Sequence[TerminalCache]) -> tuple[Context, list[str]]:
+        """The context with those assumptions that hold on every image, and a warning for each that does not."""
+        held: list[Term] = []
+        warnings: list[str] = []
+        for term, place in self.problem.assumptions:
+            name = term.args[0].name
+            if name not in self.terminals:
+                continue  # says nothing about a term of this grammar
+            failed = next((image for cache in caches if (image := _counterexample(term, cache)) is not None), None)
+            if failed is None:
+                held.append(term)
+            else:
+                warnings.append(f"{place}: the assumption {term} does not hold on {failed}; the search goes on without it")
+        inputs = {n: Input(n, terminal_variable(n).sort, _LEVELS[TERMINALS[n].level], _SIZES.get(n)) for n in self.terminals}
+        return assumptions(held, Context(CAM, inputs)), warnings
+
+    def derives(self, cam: Cam) -> bool:
+        """Whether the grammar derives the CAM to the letter."""
+        return self.target.grammar.derives(cam.term)
+
+
+def read_problem(path: Path) -> CamProblem:
+    """The CAM problem in a `.sy` file.
+
+    Raises:
+        SygusError: it cannot be read; it has a command that a run would not obey; its function does not return Real or Map; or
+            an argument is no terminal, or has another sort than its terminal.
+    """
+    problem = read_file(path, CAM)
+    target = problem.target()
+    if target.result not in (REAL, MAP):
+        raise SygusError(
+            f"the function {target.name!r} returns {target.result}; a CAM returns Real (channel weights) or Map (contributions)",
+            target.place,
+        )
+    for variable in target.variables:
+        check_terminal(variable, target.place)
+    for assumed, place in problem.assumptions:
+        try:
+            assumptions([assumed], Context(CAM))
+        except SygusError as error:
+            raise SygusError(error.message, place) from None
+        check_terminal(assumed.args[0].symbol, place)  # type: ignore[arg-type]
+    return CamProblem(problem, target, target.grammar.terminals())
+
+
+def check_terminal(variable: Variable, place: Place) -> None:
+    """A variable of a file must be a terminal, of that terminal's sort."""
+    if variable.name not in TERMINALS:
+        raise SygusError(
+            f"unknown terminal {variable.name!r}{nearest(variable.name, TERMINALS)}; `sycam list terminals` shows all", place
+        )
+    known = terminal_variable(variable.name)
+    if known.sort != variable.sort:
+        raise SygusError(f"terminal {variable.name!r} has sort {known.sort}, not {variable.sort}", place)
+
+
+def _counterexample(term: Term, cache: TerminalCache) -> str | None:
+    """The name of an image on which an assumption fails, or None."""
+    for start in range(0, len(cache), 64):
+        evaluator = cache.evaluator(slice(start, start + 64))
+        if term.name == "uniform":
+            value = evaluator.value(term.args[0])
+            holds = value.amax(2) == value.amin(2)  # [B, K]
+        else:
+            holds = evaluator.value(term).flatten(1)
+        failing = (~holds.all(1)).nonzero()
+        if len(failing):
+            return cache.images.names[start + int(failing[0, 0])]
+    return None

@@ -1,0 +1,391 @@
+"""The main job: a grammar file goes in, the best CAM of that grammar comes out, with the evidence."""
+
+from __future__ import annotations
+
+import platform
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+import sygus
+from sycam import cams as cam_names
+from sycam.cams import Cam
+from sycam.errors import SycamError
+from sycam.images import ImageSet, load_images, split
+from sycam.metrics.plugin import load_oracle
+from sycam.metrics.registry import Metric
+from sycam.metrics.registry import metric as metric_named
+from sycam.network import Network, load_network
+from sycam.oracle import MetricOracle, TerminalCache
+from sycam.run.folder import RunFolder
+from sycam.run.journal import Journal
+from sycam.run.result import Result, Row
+from sycam.run.verdict import verdict
+from sygus import Enumerator, Equivalence, Solver
+
+from .budget import Budget
+from .loop import Incumbent, Search, Tried, search
+from .observe import Observer, Progress
+from .problem import CamProblem, read_problem
+
+PROTOCOL = "masked pixels: mean colour; class: {classes}; preprocessing and layer: see network"
+
+
+@dataclass
+class Settings:
+    """How a synthesis is run, beside grammar, metric, network and images.
+
+    Attributes:
+        budget: see `Budget.parse`. max_size: the highest cost of a term. target: a score that is good enough.
+        held_out: the share of images that the search never sees, 0 for none. seed: of the split and all orders.
+        classes: "predicted" or "labelled", the image class that is explained.
+        batch: masked images per pass, None for the device's default.
+        dump_smt2: a folder for the queries that cvc5 leaves undecided.
+    """
+
+    budget: str | int = 1000
+    max_size: int = 15
+    target: float | None = None
+    held_out: float = 0.5
+    seed: int = 0
+    classes: str = "predicted"
+    batch: int | None = None
+    dump_smt2: Path | None = None
+
+
+@dataclass
+class _Clock:
+    observer: Observer
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        self.observer.phase(name)
+        start = time.monotonic()
+        try:
+            yield
+        finally:
+            self.seconds[name] = round(self.seconds.get(name, 0.0) + time.monotonic() - start, 3)
+
+
+def synthesize(
+    grammar: str | Path,
+    metric: str | Metric = "average-gain",
+    model: str | nn.Module | Network = "embedded",
+    images: str | Path | ImageSet | None = None,
+    *,
+    settings: Settings | None = None,
+    limit: int | None = None,
+    out: str | Path | None = None,
+    observer: Observer | None = None,
+    **options: Any,
+) -> Result:
+    """Finds the expression of `grammar` whose heatmaps score best.
+
+    Args:
+        grammar: a `.sy` file, or the name of a grammar that comes with sycam ("gradient", "perturbation", "pixelwise").
+        metric: a name of `sycam list metrics`, `file.py:Name` of your own, or a `Metric`.
+        model: see `load_network`; a `Network` is used as it is.
+        images: see `load_images`; None for the embedded ones, which go with the embedded model.
+        settings: budget, split, seed; or give its fields as keywords here (`budget="60s"`).
+        limit: at most so many images, drawn at random.
+        out: the run's folder, which must not hold a run yet; None writes nothing.
+        observer: told of progress.
+        options: fields of `Settings`, and `weights`, `layer`, `size`, `resize`, `mean`, `std`, `device` for `load_network`.
+
+    Returns:
+        The answer, the table, the counts and the manifest.
+
+    Raises:
+        SycamError, SygusError: bad input, with place and remedy.
+
+    >>> result = synthesize("gradient", budget=20, limit=12)
+    >>> result.metric.name, len(result.rows) > 3, result.cam(torch.zeros(1, 3, 64, 64)).shape
+    ('average-gain', True, torch.Size([1, 64, 64]))
+    """
+    settings = settings or Settings(**{k: options.pop(k) for k in list(options) if k in Settings.__dataclass_fields__})
+    clock = _Clock(observer or Observer())
+    path = cam_names.find_grammar(grammar)
+    problem = read_problem(path)
+    chosen = find_metric(metric)
+    budget = Budget.parse(settings.budget)
+    folder = RunFolder.create(Path(out)) if out is not None else None
+    with clock.phase("network"):
+        network = model if isinstance(model, Network) else load_network(model, **options)
+    with clock.phase("images"):
+        pool = _usable(_images(images, model, network, limit, settings.seed), chosen, clock.observer)
+        check_labels(pool, network, settings.classes)
+        parts = _split(pool, settings)
+    with clock.phase("terminals"):
+        caches = _caches(parts, problem, network, settings, clock.observer)
+        context, warnings = problem.verified(caches)
+        for warning in warnings:
+            clock.observer.warn(warning)
+    oracles = [MetricOracle(cache, chosen, settings.batch) for cache in caches]
+    with Journal(folder.journal if folder else None) as journal, Solver() as solver:
+        with clock.phase("known CAMs"):
+            known = _known_rows(problem, oracles[0])
+            start = _best_known(known, chosen, problem)
+        classes = Equivalence(
+            context, problem.inputs(), solver, settings.seed, on_merge=journal.merge, on_undecided=journal.undecided
+        )
+        learner = Enumerator(problem.target.grammar, classes, settings.max_size)
+        with clock.phase("search"):
+            budget.started = time.monotonic()
+
+            def watch(state: Search, tried: list[Tried]) -> None:
+                journal.candidates(tried)
+                clock.observer.progress(_progress(state, learner, classes, oracles[0], budget))
+
+            at_once = 32 if network.device.type == "cpu" else 128
+            found = search(
+                iter(learner), oracles[0], start, budget,
+                target=settings.target, seed=settings.seed, at_once=at_once, on_batch=watch,
+            )  # fmt: skip
+        if found.incumbent is None:
+            raise SycamError(
+                f"no term of {path} gives finite heatmaps within the budget ({found.candidates} tried): raise --budget, or look "
+                "at the grammar's divisions"
+            )
+        with clock.phase("held-out images"):
+            _mark_derived(known, classes, learner)
+            rows = _rows(found.incumbent, problem, known, oracles)
+        journal.commit()
+    counts = _counts(found, learner, classes, oracles, network, clock)
+    result = Result(
+        found.incumbent.term, found.incumbent.score, chosen, network, rows, found, counts,
+        _manifest(path, problem, chosen, network, pool, parts, settings, budget), verdict(rows, chosen), warnings,
+    )  # fmt: skip
+    if settings.dump_smt2 is not None:
+        _dump(classes, settings.dump_smt2)
+    if folder is not None:
+        with clock.phase("writing"):
+            folder.write(result, caches[-1], oracles[-1])
+    return result
+
+
+def find_metric(metric: str | Metric) -> Metric:
+    """The metric of that name, or the user's own in `file.py:Name`."""
+    if isinstance(metric, Metric):
+        return metric
+    return load_oracle(metric) if ":" in metric else metric_named(metric)
+
+
+def _images(images: str | Path | ImageSet | None, model: Any, network: Network, limit: int | None, seed: int) -> ImageSet:
+    if isinstance(images, ImageSet):
+        return images
+    if images is None:
+        if model != "embedded":
+            raise SycamError("no images: the embedded ones go with the embedded model only; name a folder or a CSV (--images)")
+        from sycam.embedded import images_csv
+
+        images = images_csv()
+    return load_images(images, network.preprocessing, limit=limit, seed=seed)
+
+
+def _usable(images: ImageSet, metric: Metric, observer: Observer) -> ImageSet:
+    """The images that the metric can be asked about: for a metric that needs masks, those that have one."""
+    if not metric.needs_masks or bool(images.has_mask.all()):
+        return images
+    kept = images.has_mask.nonzero()[:, 0]
+    if not len(kept):
+        raise SycamError(f"metric {metric.name!r} needs masks or boxes, and no image has any: give a CSV with them (--images)")
+    observer.warn(f"{len(images) - len(kept)} of {len(images)} images have no mask and are left out of {metric.name}")
+    return images.select(kept)
+
+
+def check_labels(images: ImageSet, network: Network, classes: str) -> None:
+    """The classes to explain must be known, and labels must be classes of the network.
+
+    Raises:
+        SycamError: naming the image.
+    """
+    if classes not in ("predicted", "labelled"):
+        raise SycamError(f"classes to explain are 'predicted' or 'labelled', not {classes!r}")
+    wrong = images.labels >= network.n_classes
+    if classes == "labelled":
+        wrong |= images.labels < 0
+    if bool(wrong.any()) and classes == "labelled":
+        place = int(wrong.nonzero()[0, 0])
+        raise SycamError(
+            f"{images.names[place]} has the label {int(images.labels[place])}, not one of the {network.n_classes} classes of "
+            f"{network.name}: correct it, or explain the predicted class"
+        )
+
+
+def _split(images: ImageSet, settings: Settings) -> list[ImageSet]:
+    """Search and held-out images; one part where nothing is held out."""
+    if not 0 <= settings.held_out < 1:
+        raise SycamError(f"the share of images held out must be at least 0 and below 1, not {settings.held_out}")
+    if settings.held_out == 0:
+        return [images]
+    searched, held_out = split(images.labels, 1 - settings.held_out, settings.seed)
+    return [images.select(searched), images.select(held_out)]
+
+
+def _caches(
+    parts: list[ImageSet], problem: CamProblem, network: Network, settings: Settings, observer: Observer
+) -> list[TerminalCache]:
+    total, before, caches = sum(map(len, parts)), 0, []
+    for part in parts:
+        labels = part.labels if settings.classes == "labelled" else None
+
+        def step(done: int, before: int = before) -> None:
+            observer.step(before + done, total)
+
+        caches.append(TerminalCache(network, part, problem.terminals, labels, on_batch=step))
+        before += len(part)
+    return caches
+
+
+@dataclass
+class _Known:
+    cam: Cam
+    values: Tensor
+    derived: bool
+
+
+def _known_rows(problem: CamProblem, oracle: MetricOracle) -> list[_Known]:
+    """Every known CAM over the grammar's terminals, scored on the search images."""
+    available = {"A", *problem.terminals}
+    fitting = [cam for cam in cam_names.known_cams().values() if set(cam.terminals) <= available]
+    if not fitting:
+        return []
+    places = torch.arange(len(oracle.cache))
+    maps, finite = oracle.maps([cam.term for cam in fitting])
+    values = oracle.score(maps, places)
+    return [_Known(cam, values[i], problem.derives(cam)) for i, cam in enumerate(fitting) if bool(finite[i].all())]
+
+
+def _best_known(known: list[_Known], metric: Metric, problem: CamProblem) -> Incumbent | None:
+    """λ starts as the best known CAM that the grammar derives."""
+    derived = [k for k in known if k.derived]
+    if not derived:
+        return None
+    best = (max if metric.direction == "high" else min)(derived, key=lambda k: float(k.values.mean()))
+    return Incumbent(best.cam.term, best.cam.term.size, best.values, float(best.values.mean()), 0, 0.0, best.cam.name)
+
+
+def _mark_derived(known: list[_Known], classes: Equivalence, learner: Enumerator) -> None:
+    """A known CAM whose class the enumerator met is derived too, though not to the letter."""
+    inputs = set(classes.inputs)
+    for row in known:
+        term = sygus.expand(row.cam.term)
+        if not row.derived and {t.symbol for t in sygus.terms.subterms(term) if t.is_variable} <= inputs:
+            row.derived = learner.reached(classes.representatives([term])[0])
+
+
+def _rows(best: Incumbent, problem: CamProblem, known: list[_Known], oracles: list[MetricOracle]) -> list[Row]:
+    """The final table: the answer, then the known CAMs, on search and held-out images."""
+    answer = Cam(problem.target.name, best.term, "synthesised")
+    if best.name:
+        answer = Cam(best.name, best.term, "known.sy")
+    listed = [_Known(answer, best.values, True), *(k for k in known if k.cam.name != best.name)]
+    held_out = None
+    if len(oracles) > 1:
+        maps, _ = oracles[1].maps([k.cam.term for k in listed])
+        held_out = oracles[1].score(maps, torch.arange(len(oracles[1].cache)))
+    return [
+        Row(k.cam, "known" if i else "answer", k.derived, k.values, held_out[i] if held_out is not None else None)
+        for i, k in enumerate(listed)
+    ]
+
+
+def _progress(state: Search, learner: Enumerator, classes: Equivalence, oracle: MetricOracle, budget: Budget) -> Progress:
+    share = budget.share(state.candidates, oracle.spent.passes)
+    best = state.incumbent
+    return Progress(
+        learner.built, classes.counts.classes, learner.cost, classes.counts.undecided, state.candidates, oracle.spent.passes,
+        (best.name or str(best.term)) if best else "", best.score if best else None,
+        state.candidates / max(budget.elapsed, 1e-9), budget.elapsed * (1 / share - 1) if share else None, share,
+    )  # fmt: skip
+
+
+def _counts(
+    found: Search, learner: Enumerator, classes: Equivalence, oracles: list[MetricOracle], network: Network, clock: _Clock
+) -> dict[str, Any]:
+    searched, counted = oracles[0].spent, classes.counts
+    return {
+        "terms": learner.built,
+        "classes": counted.classes,
+        "merges": counted.merges,
+        "refuted": counted.refuted,
+        "undecided": counted.undecided,
+        "candidates": found.candidates,
+        "rejected_early": found.rejected_early,
+        "same_heatmaps": found.same,
+        "invalid": found.invalid,
+        "images_searched": len(oracles[0].cache),
+        "images_held_out": len(oracles[1].cache) if len(oracles) > 1 else 0,
+        "image_scores": searched.asked,
+        "image_scores_shared": searched.shared,
+        "masked_passes": searched.passes,
+        "masked_passes_held_out": oracles[1].spent.passes if len(oracles) > 1 else 0,
+        "network_passes": {"full": network.passes.full, "tail": network.passes.tail, "backward": network.passes.backward},
+        "largest_cost": learner.cost,
+        "seconds": clock.seconds,
+    }
+
+
+def _manifest(
+    path: Path, problem: CamProblem, metric: Metric, network: Network, pool: ImageSet, parts: list[ImageSet],
+    settings: Settings, budget: Budget,
+) -> dict[str, Any]:  # fmt: skip
+    import cvc5
+    import torchvision
+
+    return {
+        "sycam": _version(),
+        "when": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "grammar": {"file": str(path), "text": path.read_text(encoding="utf-8")},
+        "terminals": problem.terminals,
+        "metric": {"name": metric.name, "direction": metric.direction, "bounds": list(metric.bounds), "source": metric.source},
+        "protocol": PROTOCOL.format(classes=settings.classes),
+        "network": network.describe(),
+        "images": {
+            "count": len(pool), "search": len(parts[0]), "held_out": len(parts[1]) if len(parts) > 1 else 0,
+            "sha256": pool.digest(), "search_names": parts[0].names,
+        },
+        "seed": settings.seed,
+        "budget": str(settings.budget),
+        "max_size": settings.max_size,
+        "stopping_rule": "exact",
+        "precision": "network float32, terms float64",
+        "versions": {
+            "python": platform.python_version(), "torch": torch.__version__, "torchvision": torchvision.__version__,
+            "cvc5": cvc5.__version__ if hasattr(cvc5, "__version__") else "",
+        },
+        "device": _device(network),
+    }  # fmt: skip
+
+
+def _device(network: Network) -> str:
+    if network.device.type == "cuda":
+        return torch.cuda.get_device_name(network.device)
+    return f"{platform.machine()} CPU, {torch.get_num_threads()} threads"
+
+
+def _version() -> str:
+    from importlib.metadata import version
+
+    return version("sycam")
+
+
+def _dump(classes: Equivalence, folder: Path) -> None:
+    """Every undecided pair as one `.smt2` file."""
+    from sygus.smtlib import write_smt2
+
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for number, pair in enumerate(classes.undecided, start=1):
+            comment = f"Is {pair.left}\nequal to {pair.right} ?  unsat: yes.  Left undecided: {pair.reason}"
+            write_smt2(classes.claim(pair.left, pair.right), folder / f"undecided-{number:04}.smt2", comment)
+    except OSError as error:
+        raise SycamError(f"cannot write the undecided queries to {folder}: {error.strerror}") from None
