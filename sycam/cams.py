@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -131,9 +132,10 @@ def find_cams(spec: str) -> list[Cam]:
         return [by_plain_name[_plain(spec)]]
     if spec.lstrip().startswith("(") or spec in TERMINALS:
         return [cam_from_text(spec)]
+    near = difflib.get_close_matches(_plain(spec), by_plain_name, n=1)
+    guess = f"; did you mean {by_plain_name[near[0]].name!r}? Give" if near else ": give"
     raise SycamError(
-        f"no CAM, file or run {spec!r}{nearest(spec, [*known_cams(), *by_plain_name])}. Give a name of `sycam list cams`, a "
-        ".sy file, a run's folder, or a term such as '(gap G)'"
+        f"no CAM, file or run {spec!r}{guess} a name of `sycam list cams`, a .sy file, a run's folder, or a term such as '(gap G)'"
     )
 
 

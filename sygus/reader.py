@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections import ChainMap
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -379,7 +378,7 @@ class _Resolver:
                     values = tuple(done[-len(bindings) :])
                     del done[-len(bindings) :]
                     bound = {self.name(b.name): value for b, value in zip(bindings, values, strict=True)}
-                    stack.append((node.body, ChainMap(bound, dict(scope)), False))
+                    stack.append((node.body, {**scope, **bound}, False))
                 else:
                     stack.append((node, scope, True))
                     stack.extend((b.term, scope, False) for b in reversed(bindings))

@@ -346,7 +346,9 @@ def _syntax_error(error: UnexpectedInput, text: str, file: str) -> SygusError:
         hint = f"; the parenthesis at {opened[0]}:{opened[1]} is never closed" if opened else ""
         return SygusError(f"the file ends where {expected} is expected{hint}", Place(file, line, column), text)
     found = f"{error.token.value!r}" if len(error.token.value) < 60 else f"{error.token.value[:57]!r}..."
-    return SygusError(f"found {found} where {expected} is expected", Place(file, error.line, error.column), text)
+    opened = _unclosed(text[: error.token.start_pos]) if error.token.type == "LPAR" and "RPAR" in error.expected else None
+    hint = f"; the command that begins at {opened[0]}:{opened[1]} is not closed yet" if opened else ""
+    return SygusError(f"found {found} where {expected} is expected{hint}", Place(file, error.line, error.column), text)
 
 
 def _end(text: str) -> tuple[int, int]:

@@ -1,0 +1,107 @@
+"""The registry of terminals: the leaves of a grammar that a CNN and an image give a value.
+
+A terminal is one registered function of a `View`; registering it is all that a grammar needs to name it.
+"""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from torch import Tensor
+
+from sycam.errors import SycamError
+
+if TYPE_CHECKING:
+    from sycam.terminals.view import View
+
+Compute = Callable[["View"], Tensor]
+
+SHAPES = {
+    ("Map", "pixel"): "[N, K, h, w]",
+    ("Real", "channel"): "[N, K]",
+    ("Real", "scalar"): "[N, 1]",
+    ("Int", "scalar"): "[N, 1]",
+}
+
+
+@dataclass(frozen=True)
+class Terminal:
+    """One terminal.
+
+    Attributes:
+        name: as a grammar writes it.
+        sort: SyGuS sort: `Map`, `Real` or `Int`.
+        level: what it has a value for: each `pixel` of each channel, each `channel`, or the image (`scalar`).
+        passes: cost per image, in words.
+        source: the paper, or what it is.
+        doc: meaning.
+        compute: its tensor for a `View`, of the shape in `SHAPES`, without history.
+    """
+
+    name: str
+    sort: str
+    level: str
+    passes: str
+    source: str
+    doc: str
+    compute: Compute
+
+    @property
+    def shape(self) -> str:
+        """Of its tensor, in words."""
+        return SHAPES[self.sort, self.level]
+
+
+TERMINALS: dict[str, Terminal] = {}
+
+
+def register_terminal(
+    name: str, sort: str = "Map", level: str = "pixel", passes: str = "none", source: str = ""
+) -> Callable[[Compute], Compute]:
+    """Register the decorated function of a `View` as a terminal; its docstring is the meaning.
+
+    Raises:
+        ValueError: the name is taken, sort and level do not go together, or there is no docstring.
+
+    >>> @register_terminal("ones", sort="Real", level="channel", source="a control")
+    ... def ones(view):
+    ...     '''One for every channel.'''
+    ...     return view.A.new_ones(view.A.shape[:2])
+    >>> TERMINALS.pop("ones").shape
+    '[N, K]'
+    """
+    if (sort, level) not in SHAPES:
+        pairs = ", ".join(f"{sort} of {level}" for sort, level in SHAPES)
+        raise ValueError(f"terminal {name!r}: no {sort} of {level}; there are {pairs}")
+    if name in TERMINALS:
+        raise ValueError(f"terminal {name!r} is registered already, by {TERMINALS[name].compute.__module__}")
+
+    def register(compute: Compute) -> Compute:
+        doc = inspect.getdoc(compute)
+        if not doc:
+            raise ValueError(f"terminal {name!r} needs a docstring that says what it means")
+        TERMINALS[name] = Terminal(name, sort, level, passes, source, doc, compute)
+        return compute
+
+    return register
+
+
+def terminal(name: str) -> Terminal:
+    """The terminal of that name.
+
+    Raises:
+        SycamError: there is none; names the nearest.
+
+    >>> terminal("dorp")
+    Traceback (most recent call last):
+    sycam.errors.SycamError: no terminal 'dorp'; did you mean drop? There are A, ...
+    """
+    if name in TERMINALS:
+        return TERMINALS[name]
+    near = difflib.get_close_matches(name, TERMINALS, n=3, cutoff=0.5)
+    guess = f" did you mean {', '.join(near)}? There" if near else " there"
+    raise SycamError(f"no terminal {name!r};{guess} are {', '.join(TERMINALS)}")

@@ -1,0 +1,153 @@
+"""Cutting a model at its layer: where it works, where it must not, and that the model does not notice."""
+
+import copy
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torchvision import models
+
+from sycam.network.cut import cut
+
+torch.manual_seed(0)
+
+
+def examples(side: int = 8) -> Tensor:
+    return torch.randn(2, 3, side, side, generator=torch.Generator().manual_seed(1))
+
+
+class Body(nn.Module):
+    """conv -> what a subclass does -> linear."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.relu, self.fc = nn.Conv2d(3, 4, 3), nn.ReLU(inplace=True), nn.Linear(4, 2)
+
+    def after(self, a: Tensor, x: Tensor) -> Tensor:
+        return a
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc(self.after(self.conv(x), x).mean((2, 3)))
+
+
+class InPlace(Body):
+    def after(self, a: Tensor, x: Tensor) -> Tensor:
+        return self.relu(a.mul_(2))
+
+
+class Bypass(Body):
+    def after(self, a: Tensor, x: Tensor) -> Tensor:
+        return a + x.mean()
+
+
+class Discarded(Body):
+    """Changes the map by a call whose result no one uses: the data flow does not show it."""
+
+    def after(self, a: Tensor, x: Tensor) -> Tensor:
+        F.relu(a, inplace=True)
+        return a
+
+
+class DataDependent(Body):
+    def after(self, a: Tensor, x: Tensor) -> Tensor:
+        return a if a.sum() > 0 else -a
+
+
+class ThroughAttribute(Body):
+    """A bypass hidden in an attribute."""
+
+    def after(self, a: Tensor, x: Tensor) -> Tensor:
+        self.kept = x.mean()
+        return a * self.kept
+
+
+class ThroughShape(Body):
+    def after(self, a: Tensor, x: Tensor) -> Tensor:
+        return a.view(a.size(0), a.shape[1], 2, -1)
+
+
+@pytest.mark.parametrize("kind", [Body, InPlace, ThroughShape])
+def test_the_tail_is_the_rest_of_the_model_bit_for_bit(kind):
+    model = kind().eval()
+    found = cut(model, model.conv, examples())
+    assert found.reason == "traced and verified"
+    x = examples()
+    a = model.conv(x).detach()
+    before = a.clone()
+    assert torch.equal(found.tail(a), model(x))
+    assert torch.equal(a, before)  # in-place operations work on a copy
+    assert not any(name.startswith("conv") for name, _ in found.tail.named_modules())
+
+
+@pytest.mark.parametrize(
+    ("kind", "reason"),
+    [
+        (Bypass, "the logits also depend on what bypasses the layer"),
+        (ThroughAttribute, "the logits also depend on what bypasses the layer"),
+        (Discarded, "the traced tail's logits differ from the model's by"),
+        (DataDependent, "torch.fx cannot trace the model: TraceError: symbolically traced variables cannot be used"),
+    ],
+)
+def test_no_tail_and_the_reason(kind, reason):
+    model = kind()
+    found = cut(model, model.conv, examples())
+    assert found.tail is None
+    assert found.reason.startswith(reason)
+
+
+def test_a_layer_inside_a_leaf_of_the_tracer():
+    inner = nn.TransformerEncoderLayer(4, 1, 4)
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten(2), nn.LazyLinear(4), inner, nn.Flatten(), nn.Linear(16, 2))
+    assert cut(model, inner.linear1, examples()).tail is None
+
+
+@pytest.mark.parametrize("output", ["tuple", "dict"])
+def test_models_that_return_more_than_logits(output):
+    class More(Body):
+        def forward(self, x: Tensor):
+            logits = super().forward(x)
+            return (logits, x) if output == "tuple" else {"aux": x, "logits": logits}
+
+    model = More()
+    found = cut(model, model.conv, examples())
+    # The second output needs x, so a tail would have to invent it.
+    assert found.reason == "the logits also depend on what bypasses the layer"
+
+
+@pytest.mark.parametrize(
+    ("name", "layer"),
+    [
+        ("resnet18", "layer4.1"),
+        ("squeezenet1_1", "features.12"),
+        ("shufflenet_v2_x0_5", "conv5"),
+        ("densenet121", "features.norm5"),
+        ("mobilenet_v3_small", "features.12"),
+        ("resnet18", "layer4.0.bn1"),  # amid a block: the skip connection bypasses it
+    ],
+)
+def test_torchvision(name, layer):
+    model = models.get_model(name, weights=None)
+    state, flags = copy.deepcopy(model.state_dict()), [module.training for module in model.modules()]
+    target = model.get_submodule(layer)
+    found = cut(model, target, examples(64))
+    if layer == "layer4.0.bn1":
+        assert found.reason == "the logits also depend on what bypasses the layer"
+    else:
+        assert found.reason == "traced and verified"
+        own = {parameter.data_ptr() for parameter in model.parameters()}
+        assert {parameter.data_ptr() for parameter in found.tail.parameters()} <= own  # shared, not copied
+        assert sum(p.numel() for p in found.tail.parameters()) < 0.8 * sum(p.numel() for p in model.parameters())
+    assert [module.training for module in model.modules()] == flags
+    assert all(torch.equal(value, state[key]) for key, value in model.state_dict().items())  # batch norm saw nothing
+    assert not any(module._forward_hooks for module in model.modules())
+    assert all(parameter.grad is None and parameter.requires_grad for parameter in model.parameters())
+
+
+def test_gradients_flow_through_the_tail():
+    model = InPlace().eval()
+    tail = cut(model, model.conv, examples()).tail
+    a = torch.randn(2, 4, 6, 6, requires_grad=True)
+    (gradient,) = torch.autograd.grad(tail(a)[:, 1].sum(), a)
+    expected = 2 * (a > 0) * model.fc.weight[1][None, :, None, None] / 36
+    torch.testing.assert_close(gradient, expected, rtol=1e-6, atol=0)

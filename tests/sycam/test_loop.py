@@ -1,0 +1,162 @@
+"""The loop: its answer is that of brute force, whatever the order of images and the batches."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from worlds import tiny_images, tiny_network
+
+from sycam.errors import SycamError
+from sycam.metrics.registry import Metric, metric
+from sycam.oracle import MetricOracle, TerminalCache
+from sycam.synthesis import Budget, search
+from sycam.synthesis.problem import read_problem
+from sycam.synthesis.witnesses import Witnesses
+from sygus import Candidate, Enumerator, Equivalence, Solver
+
+
+@pytest.fixture(scope="module")
+def candidates(tmp_path_factory):
+    """The first classes of gradient.sy, enumerated once."""
+    from sycam.cams import find_grammar
+
+    cache = TerminalCache(tiny_network(), tiny_images(), ["A", "G", "y"])
+    problem = read_problem(find_grammar("gradient"))
+    with Solver() as solver:
+        context, _ = problem.verified([cache])
+        learner = Enumerator(problem.target.grammar, Equivalence(context, problem.inputs(), solver), 7)
+        return list(itertools.islice(learner, 150))
+
+
+def brute_force(candidates, oracle):
+    """Every candidate on every image, one after the other; the first of the best."""
+    best = None
+    for candidate in candidates:
+        maps, finite = oracle.maps([candidate.term])
+        if not finite.all():
+            continue
+        value = float(oracle.score(maps, torch.arange(len(oracle.cache))).mean())
+        if best is None or (value > best[1] + 1e-12 if oracle.metric.direction == "high" else value < best[1] - 1e-12):
+            best = candidate.term, value
+    return best
+
+
+@pytest.mark.parametrize("name", ["average-gain", "average-drop", "average-increase", "pointing", "energy-pointing", "iou"])
+def test_the_answer_is_that_of_brute_force(candidates, name):
+    cache = TerminalCache(tiny_network(3), tiny_images(12, seed=3), ["A", "G", "y"])
+    expected = brute_force(candidates, MetricOracle(cache, metric(name)))
+    found = search(iter(candidates), MetricOracle(cache, metric(name), batch=16), None, Budget(), at_once=20, seed=5)
+    assert found.incumbent.score == pytest.approx(expected[1], abs=1e-6)
+    assert found.stopped_by == "every term of the bounded grammar was tried"
+
+
+@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    network=st.integers(0, 5), images=st.integers(2, 15), seed=st.integers(0, 99), at_once=st.integers(1, 40),
+    batch=st.integers(1, 40), name=st.sampled_from(["average-drop", "iou", "average-gain"]),
+)  # fmt: skip
+def test_batches_orders_and_seeds_change_no_answer(candidates, network, images, seed, at_once, batch, name):
+    cache = TerminalCache(tiny_network(network), tiny_images(images, seed=network), ["A", "G", "y"])
+    some = candidates[:60]
+    expected = brute_force(some, MetricOracle(cache, metric(name)))
+    found = search(iter(some), MetricOracle(cache, metric(name), batch), None, Budget(), at_once=at_once, seed=seed)
+    assert found.incumbent.score == pytest.approx(expected[1], abs=1e-5)
+
+
+def test_exact_saves_passes_and_rejects_only_what_cannot_win(candidates):
+    cache = TerminalCache(tiny_network(3), tiny_images(40, seed=3), ["A", "G", "y"])
+    oracle, tried = MetricOracle(cache, metric("iou")), []
+    found = search(iter(candidates), oracle, None, Budget(), at_once=8, on_batch=lambda _, batch: tried.extend(batch))
+    assert found.rejected_early > 10
+    assert oracle.spent.asked < len(candidates) * 40
+    assert [t.number for t in tried] == list(range(1, len(candidates) + 1))
+    full = MetricOracle(cache, metric("iou"))
+    for t in tried:
+        if t.status == "rejected":
+            maps, _ = full.maps([t.term])
+            true = float(full.score(maps, torch.arange(40)).mean())
+            assert true <= found.incumbent.score + 1e-9
+            assert t.bound >= true - 1e-9
+            assert (t.score is None) == (t.seen < 40)
+
+
+def test_an_unbounded_metric_rejects_nothing_early(candidates):
+    cache = TerminalCache(tiny_network(), tiny_images(), ["A", "G", "y"])
+    mine = Metric("mine", lambda query: query.o * 5 - 3, "high", (float("-inf"), float("inf")))
+    found = search(iter(candidates[:40]), MetricOracle(cache, mine), None, Budget())
+    assert found.rejected_early == 0
+
+
+def test_a_start_is_only_replaced_by_something_better(candidates):
+    cache = TerminalCache(tiny_network(3), tiny_images(12, seed=3), ["A", "G", "y"])
+    best = search(iter(candidates), MetricOracle(cache, metric("average-gain")), None, Budget()).incumbent
+    again = search(iter(candidates), MetricOracle(cache, metric("average-gain")), best, Budget())
+    assert again.incumbent is best
+    assert again.history == [best]
+
+
+def test_budgets_and_target_stop_it(candidates):
+    cache = TerminalCache(tiny_network(), tiny_images(), ["A", "G", "y"])
+
+    def run(budget, **options):
+        return search(iter(candidates), MetricOracle(cache, metric("average-drop")), None, budget, at_once=10, **options)
+
+    assert run(Budget(candidates=25)).candidates == 25
+    assert run(Budget(candidates=25)).stopped_by == "budget of 25 candidates"
+    assert run(Budget(passes=50)).candidates < len(candidates)
+    assert run(Budget(seconds=1e-9)).candidates == 0
+    found = run(Budget(), target=0.99)
+    assert found.stopped_by == "target 0.99 reached"
+    assert found.incumbent.score <= 0.99
+
+
+def test_an_interrupt_keeps_the_best_so_far(candidates):
+    cache = TerminalCache(tiny_network(), tiny_images(), ["A", "G", "y"])
+
+    def learner():
+        yield from candidates[:30]
+        raise KeyboardInterrupt
+
+    found = search(learner(), MetricOracle(cache, metric("average-drop")), None, Budget(), at_once=10)
+    assert found.stopped_by == "interrupted"
+    assert found.candidates == 30
+    assert found.incumbent is not None
+
+
+def test_terms_that_are_not_finite_and_terms_seen_before(candidates):
+    from sycam.cams import cam_from_text
+
+    cache = TerminalCache(tiny_network(), tiny_images(), ["A", "G", "y"])
+    texts = ["(exp (* 1000000.0 (gap A)))", "(gap G)", "(* 4.0 (gap G))", "(gap A)"]
+    tried = []
+    found = search(
+        iter([Candidate(cam_from_text(t).term, 1) for t in texts]), MetricOracle(cache, metric("average-gain")), None, Budget(),
+        on_batch=lambda _, batch: tried.extend(batch),
+    )  # fmt: skip
+    assert [t.status for t in tried][0] == "invalid"
+    assert tried[0].reason.startswith("NaN or infinite on image-")
+    assert tried[2].status == "same"
+    assert tried[2].reason == "heatmaps of candidate 2"
+    assert (found.invalid, found.same) == (1, 1)
+
+
+def test_witnesses_come_first_and_every_image_once():
+    witnesses = Witnesses(20, seed=1, limit=3)
+    for image, times in ((4, 2), (9, 5), (13, 1), (17, 3)):
+        for _ in range(times):
+            witnesses.add(image)
+    assert witnesses.order()[:3].tolist() == [9, 17, 4]
+    stages = witnesses.stages()
+    assert stages[0].tolist() == [9, 17, 4]
+    assert sorted(torch.cat(stages).tolist()) == list(range(20))
+    assert [len(s) for s in Witnesses(50).stages()] == [8, 16, 26]
+
+
+@pytest.mark.parametrize("text", ["", "0", "-3", "ten", "1.5", "5 weeks", "1.5passes"])
+def test_a_budget_that_makes_no_sense(text):
+    with pytest.raises(SycamError, match="give candidates"):
+        Budget.parse(text)

@@ -1,0 +1,44 @@
+"""Small networks and images with set weights, for tests of the oracle and the loop."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from sycam.images import ImageSet
+from sycam.network import Network, Preprocessing
+
+
+class TinyVGG(nn.Module):
+    """3×16×16 -> six maps 8×8 after a ReLU -> max pool, two linear layers: a head on which terminals differ."""
+
+    def __init__(self, seed: int = 0, classes: int = 4) -> None:
+        super().__init__()
+        generator = torch.Generator().manual_seed(seed)
+        self.features = nn.Sequential(nn.Conv2d(3, 6, 3, stride=2, padding=1), nn.ReLU(), nn.MaxPool2d(2))
+        self.classifier = nn.Sequential(nn.Linear(96, 12), nn.ReLU(), nn.Linear(12, classes))
+        with torch.no_grad():
+            for parameter in self.parameters():
+                scale = 1.5 / parameter[0].numel() ** 0.5 if parameter.dim() > 1 else 0.1
+                parameter.copy_(torch.randn(parameter.shape, generator=generator) * scale)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.classifier(self.features(x).flatten(1))
+
+
+def tiny_network(seed: int = 0, layer: str = "features.1") -> Network:
+    """`TinyVGG` read at its ReLU."""
+    return Network(TinyVGG(seed).eval(), Preprocessing(16, (0.5,) * 3, (0.25,) * 3), layer)
+
+
+def tiny_images(count: int = 12, seed: int = 0, masks: bool = True) -> ImageSet:
+    """Random blobs on noise, with labels and masks."""
+    generator = torch.Generator().manual_seed(seed)
+    pixels = torch.randint(0, 120, (count, 3, 16, 16), generator=generator, dtype=torch.uint8)
+    inside = torch.zeros(count, 16, 16, dtype=torch.bool)
+    for i in range(count):
+        x, y = torch.randint(0, 10, (2,), generator=generator).tolist()
+        inside[i, y : y + 6, x : x + 6] = True
+        pixels[i, :, y : y + 6, x : x + 6] += 120
+    labels = torch.arange(count) % 4
+    return ImageSet([f"image-{i}.png" for i in range(count)], pixels, labels, inside if masks else None)
