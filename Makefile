@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 .PHONY: demo test lint format clean
 
 demo: $(VENV)/.core
-	$(BIN)/sycam synth grammars/gradient.sy --metric average-gain
+	$(BIN)/sycam synth grammars/gradient.sy --metric average-drop
 
 test: $(VENV)/.dev
 	$(BIN)/python -m pytest

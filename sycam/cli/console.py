@@ -35,37 +35,41 @@ def print_json(data: dict[str, Any]) -> None:
     sys.stdout.write(json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False, default=str) + "\n")
 
 
-def interval_text(interval: dict[str, float] | None) -> str:
-    """`12.34 (11.20–13.50)`, in per cent; a dash where there is nothing.
+def interval_text(interval: dict[str, float] | None, between: str = " ") -> str:
+    """`12.34 [11.20, 13.50]`, in per cent; a dash where there is nothing.
 
     >>> interval_text({"mean": 0.1234, "lo": 0.112, "hi": 0.135})
-    '12.34 (11.20–13.50)'
+    '12.34 [11.20, 13.50]'
     """
     if interval is None:
         return "–"
-    return f"{100 * interval['mean']:.2f} ({100 * interval['lo']:.2f}–{100 * interval['hi']:.2f})"
+    return f"{100 * interval['mean']:.2f}{between}[{100 * interval['lo']:.2f}, {100 * interval['hi']:.2f}]"
 
 
-def result_table(rows: Sequence[dict[str, Any]], metric: Metric, title: str = "") -> Table:
-    """The answer and the known CAMs with their scores; the best held-out score in bold."""
+def cam_cell(name: str, expression: str, style: str = "bold") -> Text:
+    """A CAM in a table: its name, and below it the expression where that says more."""
+    below = "" if expression == name else f"\n{expression}"
+    return Text.assemble((name, style), (below, "dim"), overflow="fold")
+
+
+def result_table(rows: Sequence[dict[str, Any]], metric: Metric) -> Table:
+    """The answer and the known CAMs with their scores, intervals below the means; the best held-out score in bold."""
     arrow = "higher is better" if metric.direction == "high" else "lower is better"
-    table = Table(
-        title=title, title_justify="left", caption=f"{metric.name} in per cent, {arrow}; 95% intervals", caption_justify="left"
-    )
-    table.add_column("CAM", no_wrap=True)
-    table.add_column("derived")
-    table.add_column("search images", justify="right", no_wrap=True)
-    table.add_column("held-out images", justify="right", no_wrap=True)
-    table.add_column("against the answer", justify="right", no_wrap=True)
-    table.add_column("expression", overflow="fold")
+    caption = f"{metric.name} in per cent with 95% intervals, {arrow}. Difference: paired, minus the answer. ✓: in the grammar."
+    table = Table(caption=caption, caption_justify="left", show_lines=True)
+    table.add_column("CAM", ratio=1)
+    for heading in ("search images", "held-out images", "difference"):
+        table.add_column(heading, justify="right", no_wrap=True)
     held = [row["held_out"]["mean"] for row in rows if row["held_out"]]
     best = (max if metric.direction == "high" else min)(held) if held else None
     for row in rows:
-        style = "bold" if row["held_out"] and row["held_out"]["mean"] == best else ""
-        name = Text(row["name"], style="bold green" if row["kind"] == "answer" else "")
-        derived = "" if row["kind"] == "answer" else "yes" if row["derived"] else "no"
+        answer = row["kind"] == "answer"
+        name = row["name"] if answer or not row["derived"] else f"{row['name']} ✓"
+        first = row["held_out"] is not None and row["held_out"]["mean"] == best
         table.add_row(
-            name, derived, interval_text(row["search"]), Text(interval_text(row["held_out"]), style=style),
-            interval_text(row["difference"]) if row["difference"] else "", Text(row["expression"]),
-        )  # fmt: skip
+            cam_cell(name, row["expression"], "bold green" if answer else "bold"),
+            interval_text(row["search"], "\n"),
+            Text(interval_text(row["held_out"], "\n"), style="bold" if first else ""),
+            interval_text(row["difference"], "\n") if row["difference"] else "",
+        )
     return table

@@ -81,20 +81,20 @@ def _scores(cams: list[Cam], cache: TerminalCache, metric: Metric) -> list[dict[
 
 
 def _table(cams: list[Cam], metrics: list[Metric], table: dict[str, list[dict[str, float]]]) -> Table:
-    view = Table(caption="in per cent, with 95% intervals; the best of each column in bold", caption_justify="left")
-    view.add_column("CAM", no_wrap=True)
+    view = Table(
+        caption="in per cent, with 95% intervals; the best of each column in bold", caption_justify="left", show_lines=True
+    )
+    view.add_column("CAM", ratio=1, min_width=16)
     best = {}
     for metric in metrics:
-        view.add_column(f"{metric.name} {'↑' if metric.direction == 'high' else '↓'}", justify="right", no_wrap=True)
+        view.add_column(f"{metric.name} {'↑' if metric.direction == 'high' else '↓'}", justify="right")
         means = [cell["mean"] for cell in table[metric.name]]
         best[metric.name] = (max if metric.direction == "high" else min)(means)
-    view.add_column("expression", overflow="fold")
     for i, cam in enumerate(cams):
-        cells = [
-            Text(console.interval_text(table[m.name][i]), style="bold" if table[m.name][i]["mean"] == best[m.name] else "")
-            for m in metrics
-        ]
-        view.add_row(cam.name, *cells, Text(str(cam.term)))
+        cells = [table[metric.name][i] for metric in metrics]
+        firsts = [cell["mean"] == best[metric.name] for cell, metric in zip(cells, metrics, strict=True)]
+        texts = [Text(console.interval_text(c, "\n"), style="bold" if f else "") for c, f in zip(cells, firsts, strict=True)]
+        view.add_row(console.cam_cell(cam.name, str(cam.term)), *texts)
     return view
 
 

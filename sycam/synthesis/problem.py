@@ -51,9 +51,19 @@ class CamProblem:
         inputs = {n: Input(n, terminal_variable(n).sort, _LEVELS[TERMINALS[n].level], _SIZES.get(n)) for n in self.terminals}
         return assumptions(held, Context(CAM, inputs)), warnings
 
+    def form(self, cam: Cam) -> Term | None:
+        """The term of this function's sort that has the CAM's heatmaps: channel weights w are contributions (scale w A), and
+        contributions are in general no weights (None)."""
+        if cam.term.sort == self.target.result:
+            return cam.term
+        if self.target.result == MAP:
+            return Term(CAM.operators["scale"].function, (cam.term, Term(terminal_variable("A"))))
+        return None
+
     def derives(self, cam: Cam) -> bool:
-        """Whether the grammar derives the CAM to the letter."""
-        return self.target.grammar.derives(cam.term)
+        """Whether the grammar derives the CAM to the letter, in the form of this function's sort."""
+        form = self.form(cam)
+        return form is not None and self.target.grammar.derives(form)
 
 
 def read_problem(path: Path) -> CamProblem:

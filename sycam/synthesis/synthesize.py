@@ -155,7 +155,7 @@ def synthesize(
                 "at the grammar's divisions"
             )
         with clock.phase("held-out images"):
-            _mark_derived(known, classes, learner)
+            _mark_derived(known, problem, classes, learner)
             rows = _rows(found.incumbent, problem, known, oracles)
         journal.commit()
     counts = _counts(found, learner, classes, oracles, network, clock)
@@ -270,15 +270,19 @@ def _best_known(known: list[_Known], metric: Metric, problem: CamProblem) -> Inc
     if not derived:
         return None
     best = (max if metric.direction == "high" else min)(derived, key=lambda k: float(k.values.mean()))
-    return Incumbent(best.cam.term, best.cam.term.size, best.values, float(best.values.mean()), 0, 0.0, best.cam.name)
+    term = problem.form(best.cam) or best.cam.term
+    return Incumbent(term, term.size, best.values, float(best.values.mean()), 0, 0.0, best.cam.name)
 
 
-def _mark_derived(known: list[_Known], classes: Equivalence, learner: Enumerator) -> None:
+def _mark_derived(known: list[_Known], problem: CamProblem, classes: Equivalence, learner: Enumerator) -> None:
     """A known CAM whose class the enumerator met is derived too, though not to the letter."""
     inputs = set(classes.inputs)
     for row in known:
-        term = sygus.expand(row.cam.term)
-        if not row.derived and {t.symbol for t in sygus.terms.subterms(term) if t.is_variable} <= inputs:
+        form = problem.form(row.cam)
+        if row.derived or form is None:
+            continue
+        term = sygus.expand(form)
+        if {t.symbol for t in sygus.terms.subterms(term) if t.is_variable} <= inputs:
             row.derived = learner.reached(classes.representatives([term])[0])
 
 

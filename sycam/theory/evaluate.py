@@ -110,7 +110,7 @@ def core_tensor(name: str, args: Sequence[Tensor]) -> Tensor:
     if name == "sqrt":
         return first.clamp_min(0).sqrt()
     if name == "to_real":
-        return first.to(torch.get_default_dtype())
+        return first.double()
     if name == "not":
         return ~first
     if name == "distinct":

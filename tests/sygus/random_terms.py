@@ -1,17 +1,21 @@
-"""Random well-sorted terms for hypothesis: every core function, every operator of the CAM theory, define-funs, odd names."""
+"""Random well-sorted terms: every core function, every operator of the CAM theory, define-funs, odd names."""
 
+import random
+from collections.abc import Callable, Sequence
 from fractions import Fraction
+from typing import Any
 
 from hypothesis import strategies as st
 
 from sycam.theory import CAM, MAP
-from sygus import BOOL, INT, REAL, Function, Term, Variable, read
-from sygus.core import COMMUTATIVE, apply
+from sygus import BOOL, INT, REAL, Function, Sort, Term, Variable, read
+from sygus.core import apply
 from sygus.terms import Literal, real
 
-NAMES = ("x", "m*", "two words", "let", "true", "forall", "-1", "Constant", "|"[:0], "λ", "a\nb", "#", "+", "exp[x]", "1st", ";", '"')
-VARIABLES = tuple(Variable(name, sort) for sort in (REAL, BOOL, INT, MAP) for name in (f"{sort.name[0]}", f"{sort.name} of two")) + tuple(
-    Variable(name, REAL) for name in NAMES
+ODD = ("x", "m*", "two words", "let", "forall", "-1", "Constant", "", "λ", "a\nb", "#", "+", "exp[x]", "1st", ";", '"', "a@b")
+VARIABLES = (
+    *(Variable(name, sort) for sort in (REAL, BOOL, INT, MAP) for name in (sort.name[0], f"{sort.name} of two")),
+    *(Variable(name, REAL) for name in ODD),
 )
 DEFINED = read(
     """(set-logic ALL) (declare-sort Map 0) (declare-fun m* (Map Map) Map) (declare-fun gap (Map) Real)
@@ -20,50 +24,72 @@ DEFINED = read(
     (define-fun half () Real 0.5)""",
     theory=CAM,
 ).functions
+DEFINED = {name: function for name, function in DEFINED.items() if function.body is not None}
 OPERATORS = {name: operator.function for name, operator in CAM.operators.items()}
-ARITHMETIC, COMPARISONS, CONNECTIVES = ("+", "-", "*"), ("<", "<=", ">", ">=", "=", "distinct"), ("and", "or", "xor", "=>")
+EVERYTHING = (*OPERATORS.values(), *DEFINED.values())
+NUMBERS = (
+    *map(Fraction, range(4)),
+    Fraction(10**20),
+    Fraction(1, 8),
+    Fraction(10007, 10**6),
+    Fraction(1, 3),
+    Fraction(-22, 7),
+    Fraction(-1),
+)
+Pick = Callable[[Sequence[Any]], Any]
+SIGNATURES = {
+    REAL: [("+", (REAL,) * 2), ("+", (REAL,) * 3), ("-", (REAL,)), ("-", (REAL,) * 2), ("*", (REAL,) * 2), ("*", (REAL,) * 3),
+           ("/", (REAL,) * 2), ("/", (REAL,) * 3), ("abs", (REAL,)), ("ite", (BOOL, REAL, REAL)), ("exp", (REAL,)),
+           ("sqrt", (REAL,)), ("to_real", (INT,))],
+    INT: [("+", (INT,) * 2), ("-", (INT,)), ("-", (INT,) * 3), ("*", (INT,) * 2), ("abs", (INT,)), ("ite", (BOOL, INT, INT))],
+    BOOL: [(name, (sort,) * n) for name in ("<", "<=", ">", ">=", "=", "distinct") for sort in (REAL, INT) for n in (2, 3)]
+    + [(name, (BOOL,) * n) for name in ("and", "or", "xor", "=>", "=") for n in (2, 3)]
+    + [("not", (BOOL,)), ("distinct", (BOOL, BOOL)), ("ite", (BOOL, BOOL, BOOL))],
+    MAP: [("ite", (BOOL, MAP, MAP))],
+}  # fmt: skip
 
 
-def literals(sort):
-    if sort == BOOL:
-        return st.booleans().map(lambda value: Term(Literal(value, BOOL)))
-    if sort == INT:
-        return st.integers(0, 10**20).map(lambda value: Term(Literal(value, INT)))
-    decimals = st.builds(lambda n, places: Fraction(n, 10**places), st.integers(0, 10**9), st.integers(0, 12))
-    return st.one_of(decimals.map(lambda v: Term(Literal(v, REAL))), st.fractions(-9, 9, max_denominator=30).map(real))
+def random_term(
+    pick: Pick,
+    sort: Sort,
+    variables: Sequence[Variable] = VARIABLES,
+    functions: Sequence[Function] = EVERYTHING,
+    without: Sequence[str] = (),
+    depth: int = 4,
+) -> Term:
+    """A term of `sort` at most `depth` deep, every choice made by `pick`; `without` some core functions."""
+
+    def leaf(sort: Sort) -> Term:
+        own = [Term(v) for v in variables if v.sort == sort]
+        if own and (sort == MAP or pick((True, True, False))):
+            return pick(own)
+        if sort == BOOL:
+            return Term(Literal(pick((True, False)), BOOL))
+        value = pick(NUMBERS)
+        return real(value) if sort == REAL else Term(Literal(abs(value.numerator), INT))
+
+    def build(sort: Sort, depth: int) -> Term:
+        if depth == 0 or pick(range(6)) == 0:
+            return leaf(sort)
+        applied = [f for f in functions if f.result == sort]
+        core = [s for s in SIGNATURES[sort] if s[0] not in without]
+        if applied and (not core or pick((True, False))):
+            function = pick(applied)
+            return Term(function, tuple(build(s, depth - 1) for s in function.parameters))
+        if not core:
+            return leaf(sort)
+        name, sorts = pick(core)
+        return apply(name, *(build(s, depth - 1) for s in sorts))
+
+    return build(sort, depth)
 
 
-def leaves(sort, variables):
-    own = [Term(v) for v in variables if v.sort == sort]
-    return st.one_of(*([st.sampled_from(own)] if own else []), *([literals(sort)] if sort != MAP else []))
+@st.composite
+def terms(draw, sort, variables=VARIABLES, depth=4):
+    """`random_term` for hypothesis, which shrinks what fails."""
+    return random_term(lambda choices: draw(st.sampled_from(choices)), sort, variables, depth=depth)
 
 
-def terms(sort, variables=VARIABLES, functions=(*OPERATORS.values(), *DEFINED.values()), depth=4):
-    """Terms of `sort` over `variables`, core functions and `functions`, at most `depth` deep."""
-    if depth == 0:
-        return leaves(sort, variables)
-
-    def of(*sorts):
-        return st.tuples(*(terms(s, variables, functions, depth - 1) for s in sorts))
-
-    def many(s):
-        return st.integers(2, 3).flatmap(lambda n: of(*[s] * n))
-
-    def core(names, args):
-        return st.builds(lambda name, given: apply(name, *given), st.sampled_from(names), args)
-
-    choices = [leaves(sort, variables), of(BOOL, sort, sort).map(lambda args: apply("ite", *args))]
-    if sort in (REAL, INT):
-        choices += [core(ARITHMETIC, many(sort)), core(("-", "abs"), of(sort))]
-    if sort == REAL:
-        choices += [core(("/",), many(REAL)), core(("exp", "sqrt"), of(REAL)), core(("to_real",), of(INT))]
-    if sort == BOOL:
-        choices += [core(CONNECTIVES, many(BOOL)), core(("not",), of(BOOL)), core(("=", "distinct"), many(BOOL))]
-        choices += [core(COMPARISONS, many(s)) for s in (REAL, INT)]
-    applied = [f for f in functions if f.result == sort]
-    for function in applied:
-        choices.append(of(*function.parameters).map(lambda args, f=function: Term(f, args)))
-    return st.one_of(*choices)
-
-
-__all__ = ["COMMUTATIVE", "DEFINED", "OPERATORS", "VARIABLES", "Function", "terms"]
+def seeded(seed: int) -> Pick:
+    """`pick` from a seeded generator."""
+    return random.Random(seed).choice

@@ -314,9 +314,7 @@ TEXTS = {
     "any variable of another sort": reals("x (Variable Int)"),
     "any constant of an unknown sort": reals("x (Constant Foo)"),
     "any constant inside": reals("x (+ R (Constant Real))"),
-    "any variable where there is none": synth(
-        "((R Real) (B Bool)) ((R Real (x (ite B R R))) (B Bool ((Variable Bool) true)))"
-    ),
+    "any variable where there is none": synth("((R Real) (B Bool)) ((R Real (x (ite B R R))) (B Bool ((Variable Bool) true)))"),
     "any Int constant": ints("x (Constant Int)"),
     "synth-fun of no arguments": reals("1.0 (+ R R)", arguments=""),
     "synth-fun without a grammar": HEAD + "(synth-fun f ((x Real)) Real)(check-synth)",
@@ -338,13 +336,21 @@ TEXTS = {
     "assert": HEAD + "(assert true)",
 }
 
-LOGICS = """ALL QF_ALL HO_ALL LIA LRA NRA NIA LIRA NIRA UF QF_UF QF_LRA QF_NRA QF_NRAT UFLIA QF_UFNRA AUFLIRA SLIA DTLIA QF_S QF_AX
-    QF_ABVFPLRA FP BV QF_FF SEP_LRA HO_UF UFC RDL QF_IDL QF_FS ALL_SUPPORTED X all LA RA UFNT SEP CrCi Inv_General PBE_SLIA NRAA1""".split()
+LOGICS = (
+    "ALL", "QF_ALL", "HO_ALL", "LIA", "LRA", "NRA", "NIA", "LIRA", "NIRA", "UF", "QF_UF", "QF_LRA", "QF_NRA", "QF_NRAT",
+    "UFLIA", "QF_UFNRA", "AUFLIRA", "SLIA", "DTLIA", "QF_S", "QF_AX", "QF_ABVFPLRA", "FP", "BV", "QF_FF", "SEP_LRA", "HO_UF",
+    "UFC", "RDL", "QF_IDL", "QF_FS", "ALL_SUPPORTED", "X", "all", "LA", "RA", "UFNT", "SEP", "CrCi", "Inv_General",
+    "PBE_SLIA", "NRAA1",
+)  # fmt: skip
 TEXTS |= {f"logic {name}": f"(set-logic {name})" for name in LOGICS}
 
-NAMES = """+ - * / < <= = >= abs ite and or xor => not distinct exp sqrt to_real sin cos tan arcsin arccot real.pi mod div is_int to_int ^
-    select store concat tuple bag fp forall exists true false let _ ! as par match max min log pow norm mean sum gap softmax relu
-    scale fill above Real Constant Variable check-synth NUMERAL lambda pi""".split()
+NAMES = (
+    "+", "-", "*", "/", "<", "<=", "=", ">=", "abs", "ite", "and", "or", "xor", "=>", "not", "distinct", "exp", "sqrt",
+    "to_real", "sin", "cos", "tan", "arcsin", "arccot", "real.pi", "mod", "div", "is_int", "to_int", "^", "select", "store",
+    "concat", "tuple", "bag", "fp", "forall", "exists", "true", "false", "let", "_", "!", "as", "par", "match", "max", "min",
+    "log", "pow", "norm", "mean", "sum", "gap", "softmax", "relu", "scale", "fill", "above", "Real", "Constant", "Variable",
+    "check-synth", "NUMERAL", "lambda", "pi",
+)  # fmt: skip
 TEXTS |= {f"variable named {name}": var(name) for name in NAMES}
 
 OURS, CVC5 = "ours", "cvc5"

@@ -94,7 +94,7 @@ def test_missing_parenthesis_names_the_one_that_is_open():
         ("(constraint (> 1.0 0.0))", "the command (constraint ...)"),
         ("(declare-weight w)", "the command (declare-weight ...)"),
         ("(optimize-synth ((! 1.0 :max)))", "the command (optimize-synth ...)"),
-        ("(frobnicate (a (b \"c\" :d 1.0)))", "the command (frobnicate ...)"),
+        ('(frobnicate (a (b "c" :d 1.0)))', "the command (frobnicate ...)"),
         ("(assert true)", "the command (assert ...)"),
         ("(define-sort M () Real)", "the command (define-sort ...)"),
         ("(declare-oracle-fun o ((-> Real Real)) Real o)", "the command (declare-oracle-fun ...)"),

@@ -1,0 +1,280 @@
+"""The command line as its users meet it: what it prints, writes and refuses."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import save_file
+
+from sycam.cams import grammar_folder
+from sycam.cli import main
+from sycam.embedded import images_csv
+
+
+@pytest.fixture
+def sycam(monkeypatch, capsys):
+    """Runs the command line in this process: (exit code, stdout, stderr)."""
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["sycam", *map(str, arguments)])
+        monkeypatch.setenv("COLUMNS", "100")
+        code = 0
+        try:
+            main()
+        except SystemExit as stop:
+            code = stop.code or 0
+        out, err = capsys.readouterr()
+        return code, out, err
+
+    return run
+
+
+def some_images(folder, count=12):
+    """A folder with a few of the embedded images."""
+    folder.mkdir()
+    for i in range(count):
+        Image.open(images_csv().parent / f"{i:03}.png").save(folder / f"{i:03}.png")
+    return folder
+
+
+def test_synth_prints_the_table_and_writes_the_run(sycam, tmp_path):
+    code, out, err = sycam("synth", "gradient", "--metric", "iou", "--budget", 40, "--limit", 40, "--out", tmp_path / "run")
+    assert code == 0
+    for name in ("weight", "Grad-CAM ✓", "Grad-CAM++", "XGrad-CAM ✓", "HiResCAM", "LayerCAM"):
+        assert name in out
+    assert "held-out images" in out
+    assert "(define-fun weight (" in out
+    assert "Stopped by: budget of 40 candidates." in out
+    assert "λ (iou)" in err
+    assert (tmp_path / "run" / "report.html").exists()
+    code, _, err = sycam("synth", "gradient", "--budget", 5, "--out", tmp_path / "run")
+    assert code == 2
+    assert "holds a run already" in err
+
+
+def test_json_is_all_there_is_on_stdout(sycam, tmp_path):
+    code, out, err = sycam("synth", "gradient", "--metric", "iou", "--budget", 20, "--limit", 20, "--out", tmp_path / "r", "--json")
+    assert code == 0
+    assert err == ""
+    document = json.loads(out)
+    assert document["answer"]["define_fun"].startswith("(define-fun weight (")
+    assert document["counts"]["candidates"] == 20
+    assert document["folder"] == str(tmp_path / "r")
+    for command in (["score", "gradcam", "--limit", 6], ["check", grammar_folder() / "gradient.sy"], ["list", "metrics"]):
+        code, out, err = sycam(*command, "--json")
+        assert (code, err) == (0, "")
+        json.loads(out)
+
+
+def test_score_puts_cams_and_terms_side_by_side(sycam):
+    code, out, _ = sycam("score", "gradcam", "LayerCAM", "(gap (m* A G))", "--metric", "average-drop", "--metric", "iou",
+                         "--limit", 20)  # fmt: skip
+    assert code == 0
+    for text in ("Grad-CAM", "LayerCAM", "(gap (m* A G))", "average-drop ↓", "iou ↑", "20 images, predicted class"):
+        assert text in out
+    code, out, _ = sycam("score", "gradcam", "(gap G)", "--metric", "iou", "--limit", 20, "--json")
+    first, second = json.loads(out)["scores"]
+    assert first["iou"] == second["iou"]
+
+
+def test_score_all_leaves_out_what_the_network_cannot_give(sycam):
+    code, out, err = sycam("score", "all", "--metric", "iou", "--limit", 4)
+    assert code == 0
+    assert "Score-CAM" in out
+    assert "CAM is left out: it needs global pooling and one linear layer" in err
+    code, _, err = sycam("score", "cam", "--limit", 4)
+    assert code == 2
+    assert "fc" in err
+
+
+def test_an_oracle_of_ones_own(sycam, tmp_path):
+    oracle = tmp_path / "mine.py"
+    oracle.write_text("def coolness(query, direction='high', bounds=(0, 1)):\n    return 1 - query.heatmaps.mean((1, 2))\n")
+    code, out, _ = sycam("synth", "pixelwise", "--oracle", f"{oracle}:coolness", "--budget", 15, "--limit", 16, "--out", tmp_path / "r")
+    assert code == 0
+    assert "coolness" in out
+    code, _, err = sycam("synth", "pixelwise", "--oracle", f"{oracle}:hotness", "--budget", 5)
+    assert code == 2
+    assert "hotness" in err
+
+
+def test_explain_draws_one_image(sycam, tmp_path):
+    image = images_csv().parent / "005.png"
+    code, out, _ = sycam("explain", "gradcam", image, "--out", tmp_path / "x.png")
+    assert code == 0
+    assert out.startswith("5, p = ")
+    assert Image.open(tmp_path / "x.png").size[0] > 1000
+    code, out, _ = sycam("explain", "(gap G)", image, "--class", 3, "--out", tmp_path / "y.png", "--json")
+    assert json.loads(out)["class_name"] == "3"
+    assert (tmp_path / "x.png").read_bytes() != (tmp_path / "y.png").read_bytes()
+    code, _, err = sycam("explain", "gradcam", image, "--class", 10, "--out", tmp_path / "z.png")
+    assert code == 2
+    assert "has the classes 0 to 9" in err
+
+
+@pytest.mark.parametrize("what", ["metrics", "terminals", "operators", "cams", "models"])
+def test_list(sycam, what):
+    code, out, _ = sycam("list", what)
+    assert code == 0
+    names = {"metrics": "average-gain", "terminals": "drop", "operators": "gap", "cams": "Grad-CAM++", "models": "resnet50"}
+    assert names[what] in out
+
+
+def test_check_says_what_synth_would_say(sycam, tmp_path):
+    files = sorted(grammar_folder().glob("*.sy"))
+    code, out, _ = sycam("check", *files)
+    assert code == 0
+    assert out.count("ok") == len(files) == 4
+    bad = tmp_path / "bad.sy"
+    bad.write_text(files[0].read_text().replace("(check-synth)", "(constraint (> (weight A G y) 0.0))\n(check-synth)", 1))
+    code, out, err = sycam("check", bad, files[0])
+    assert code == 2
+    assert "ok" in out
+    assert "bad.sy" in err
+
+
+BROKEN = {
+    "a missing parenthesis": ("(check-synth)", "(check-synth", r"where ')' is expected"),
+    "an unknown terminal": ("(G Map)", "(Grad Map)", "unknown"),
+    "a wrong sort": ("(G Map)", "(G Real)", "Real"),
+    "an empty grammar": ("(M Map (A\n           G\n           (m* M M)\n           (mrelu M))", "(M Map ()", "the rule of 'M' is empty"),
+    "an undeclared operator": ("(declare-fun gap (Map) Real)", "", "declare it first with (declare-fun gap (Map) Real)"),
+    "an integer where a real belongs": ("(ite (> x 0.0) x 0.0)", "(ite (> x 0) x 0.0)", "write 0.0"),
+    "a command that is not acted on": ("(check-synth)", "(constraint true)\n(check-synth)", "(constraint ...) is not supported yet"),
+    "an oracle in the file": ("(check-synth)", "(declare-oracle-fun f (Real) Real f)\n(check-synth)", "declare-oracle-fun"),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_broken_grammars_are_refused_with_their_place(sycam, tmp_path, name):
+    old, new, message = BROKEN[name]
+    path = tmp_path / "broken.sy"
+    text = (grammar_folder() / "gradient.sy").read_text()
+    head, _, tail = text.rpartition(old) if old == "(check-synth)" else text.partition(old)
+    path.write_text(head + new + tail)
+    code, out, err = sycam("synth", path, "--budget", 5, "--out", tmp_path / "run")
+    assert code == 2
+    assert out == ""
+    assert message in err
+    assert f"{path}:" in err
+    assert "Traceback" not in err
+    assert not (tmp_path / "run").exists()
+
+
+def test_bad_images_models_layers_and_weights(sycam, tmp_path):
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    images = some_images(tmp_path / "images")
+    cut = images / "000.png"
+    whole = cut.read_bytes()
+    photo = tmp_path / "photos"
+    photo.mkdir()
+    Image.open(cut).convert("RGB").resize((200, 200)).save(photo / "a.jpg")
+    (photo / "a.jpg").write_bytes((photo / "a.jpg").read_bytes()[:1500])
+    other = tmp_path / "other.safetensors"
+    save_file({"something.weight": torch.zeros(3, 3)}, other)
+    junk = tmp_path / "junk.pt"
+    junk.write_bytes(b"not weights at all")
+    cases = [
+        (["--images", empty], "no image"),
+        (["--images", photo], "a.jpg"),
+        (["--layer", "features.99"], "features.99"),
+        (["--layer", "classifier.0"], "classifier.0"),
+        (["--model", "resnet18", "--weights", other, "--images", images], "something.weight"),
+        (["--model", "resnet18", "--weights", junk, "--images", images], "junk.pt"),
+        (["--model", "resnet81", "--images", images], "resnet18"),
+        (["--model", "nothing.py:net", "--images", images], "nothing.py"),
+        (["--device", "cuda:99"], "cuda:99"),
+        (["--metric", "iou", "--images", images], "mask"),
+        (["--mean", "a,b"], "--mean"),
+        (["--metric", "iuo"], "did you mean 'iou'"),
+    ]
+    for arguments, message in cases:
+        code, out, err = sycam("synth", "gradient", "--budget", 5, "--out", tmp_path / "run", *arguments)
+        assert code == 2, (arguments, err)
+        assert out == "", arguments
+        assert message in err, (arguments, err)
+        assert "Traceback" not in err, arguments
+    cut.write_bytes(whole)
+
+
+def test_a_network_that_gives_nan_is_named(sycam, tmp_path):
+    factory = tmp_path / "broken_net.py"
+    factory.write_text(
+        "import torch\nfrom torch import nn\n\ndef net():\n"
+        "    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 5))\n"
+        "    model[0].weight.data[:] = float('nan')\n    return model\n"
+    )
+    images = some_images(tmp_path / "images", 4)
+    code, _, err = sycam("synth", "gradient", "--model", f"{factory}:net", "--size", 64, "--images", images, "--out", tmp_path / "r")
+    assert code == 2
+    assert "NaN" in err
+    assert "Traceback" not in err
+
+
+def start(tmp_path, *arguments):
+    command = [sys.executable, "-c", "from sycam.cli import main; main()", "synth", "gradient", "--metric", "average-drop",
+               "--budget", "100000", "--out", str(tmp_path / "run"), *arguments]  # fmt: skip
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ, "COLUMNS": "100"})
+
+
+def tried(tmp_path):
+    path = tmp_path / "run" / "journal.sqlite"
+    if not path.exists():
+        return 0
+    try:
+        return sqlite3.connect(path, timeout=5).execute("select count(*) from candidate").fetchone()[0]
+    except sqlite3.OperationalError:
+        return 0
+
+
+def wait_for_candidates(tmp_path, process, count=64):
+    until = time.monotonic() + 120
+    while tried(tmp_path) < count:
+        assert process.poll() is None, process.stderr.read()
+        assert time.monotonic() < until
+        time.sleep(0.2)
+
+
+def test_a_killed_run_keeps_what_was_scored(tmp_path):
+    process = start(tmp_path, "--limit", "40")
+    wait_for_candidates(tmp_path, process)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert tried(tmp_path) >= 64
+    file = sqlite3.connect(tmp_path / "run" / "journal.sqlite")
+    assert file.execute("pragma integrity_check").fetchone() == ("ok",)
+    assert file.execute("select count(*) from candidate where status = 'accepted'").fetchone()[0] >= 1
+
+
+def test_an_interrupted_run_ends_with_its_best(tmp_path):
+    process = start(tmp_path, "--limit", "40")
+    wait_for_candidates(tmp_path, process)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 0, err
+    assert "Stopped by: interrupted." in out
+    assert (tmp_path / "run" / "answer.sy").exists()
+
+
+def test_a_full_disk_is_said_plainly(tmp_path):
+    from sycam.errors import SycamError
+    from sycam.run.journal import Journal
+    from sycam.synthesis import Tried
+    from sygus.terms import real
+
+    with Journal(tmp_path / "journal.sqlite") as journal:
+        journal.candidates([Tried(1, real(1), 1, "accepted", 0.5)])
+        journal._file.execute("pragma max_page_count = 5")  # what a full disk looks like to sqlite
+        with pytest.raises(SycamError, match="cannot write the run's journal.*free the disk"):
+            journal.candidates(Tried(n, real(1), 1, "rejected", reason="x" * 500) for n in range(2, 200))
+    assert sqlite3.connect(tmp_path / "journal.sqlite").execute("select count(*) from candidate").fetchone() == (1,)
