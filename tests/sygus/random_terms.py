@@ -12,7 +12,7 @@ from sygus import BOOL, INT, REAL, Function, Sort, Term, Variable, read
 from sygus.core import apply
 from sygus.terms import Literal, real
 
-ODD = ("x", "m*", "two words", "let", "forall", "-1", "Constant", "", "λ", "a\nb", "#", "+", "exp[x]", "1st", ";", '"', "a@b")
+ODD = ("x", "m**", "two words", "let", "forall", "-1", "Constant", "", "λ", "a\nb", "#", "+", "exp[x]", "1st", ";", '"', "a@b")
 VARIABLES = (
     *(Variable(name, sort) for sort in (REAL, BOOL, INT, MAP) for name in (sort.name[0], f"{sort.name} of two")),
     *(Variable(name, REAL) for name in ODD),
@@ -55,6 +55,7 @@ def random_term(
     variables: Sequence[Variable] = VARIABLES,
     functions: Sequence[Function] = EVERYTHING,
     without: Sequence[str] = (),
+    numbers: Sequence[Fraction] = NUMBERS,
     depth: int = 4,
 ) -> Term:
     """A term of `sort` at most `depth` deep, every choice made by `pick`; `without` some core functions."""
@@ -65,7 +66,7 @@ def random_term(
             return pick(own)
         if sort == BOOL:
             return Term(Literal(pick((True, False)), BOOL))
-        value = pick(NUMBERS)
+        value = pick(numbers)
         return real(value) if sort == REAL else Term(Literal(abs(value.numerator), INT))
 
     def build(sort: Sort, depth: int) -> Term:

@@ -52,7 +52,8 @@ def test_define_fun_is_read_back_by_us_and_by_cvc5(sort, data):
 @pytest.mark.parametrize(
     ("value", "text"),
     [
-        (0, "0.0"), (1, "1.0"), (10, "10.0"), (Fraction(1, 10), "0.1"), (Fraction(1, 8), "0.125"), (Fraction(1001, 10**3), "1.001"),
+        (0, "0.0"), (1, "1.0"), (10, "10.0"), (Fraction(1, 10), "0.1"), (Fraction(1, 8), "0.125"),
+        (Fraction(1001, 10**3), "1.001"),
         (Fraction(5, 100), "0.05"), (-2, "(- 2.0)"), (Fraction(-1, 2), "(- 0.5)"), (Fraction(1, 3), "(/ 1.0 3.0)"),
         (Fraction(-22, 7), "(- (/ 22.0 7.0))"), (10**30, f"1{'0' * 30}.0"),
     ],
