@@ -36,7 +36,7 @@ def synth(
     max_size: Annotated[int, typer.Option(min=1, help="The largest term.")] = 15,
     target: Annotated[Optional[float], typer.Option(help="Stop once this score is reached (0.5 is 50 per cent).")] = None,
     held_out: Annotated[float, typer.Option(help="The share of images that the search never sees; 0 for none.")] = 0.5,
-    batch: Annotated[Optional[int], typer.Option(min=1, help="Masked images per pass; by default 128, on a GPU 512.")] = None,
+    batch: Annotated[Optional[int], typer.Option(min=1, help="Masked images per pass; by default what suits the device.")] = None,
     seed: options.Seed = 0,
     out: Annotated[Optional[Path], typer.Option(help="The run's folder; by default runs/ and the time.")] = None,
     dump_smt2: Annotated[Optional[Path], typer.Option(help="Write queries that stay undecided to this folder.")] = None,

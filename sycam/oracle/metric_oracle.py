@@ -17,7 +17,10 @@ from sygus import Term
 
 from .cache import TerminalCache
 
-BYTES_OF_HEATMAPS = 1 << 27  # at most so much for the heatmaps of one query
+# A CPU works inside its caches, and glibc gives the pages of allocations above 32 MiB back after every layer: MobileNetV2 takes
+# 6 ms an image in batches of 4, 17 in batches of 128. A GPU wants work.
+PIXELS_OF_BATCH = 1 << 18  # of the masked images that go through a network on a CPU together
+BYTES_OF_HEATMAPS = {"cpu": 1 << 22, "cuda": 1 << 27}  # at most so much for the heatmaps of one query
 
 
 @dataclass
@@ -43,7 +46,8 @@ class MetricOracle:
     Args:
         cache: the images with their terminals.
         metric: what is measured.
-        batch: masked images per forward pass; None for 128 on a CPU, 512 on a GPU. Halved when memory runs out.
+        batch: masked images per forward pass; None for 512 on a GPU, and on a CPU for as many as have 2^18 pixels (64 of 64×64,
+            5 of 224×224), at most 128. Halved when memory runs out.
 
     Raises:
         SycamError: the metric needs masks and an image has none.
@@ -51,9 +55,11 @@ class MetricOracle:
 
     def __init__(self, cache: TerminalCache, metric: Metric, batch: int | None = None) -> None:
         self.cache, self.metric = cache, metric
-        self.batch = batch or (128 if cache.network.device.type == "cpu" else 512)
         self.spent = Spent()
         images = cache.images
+        self._size = (images.pixels.shape[-2], images.pixels.shape[-1])
+        small = max(1, min(128, PIXELS_OF_BATCH // (self._size[0] * self._size[1])))
+        self.batch = batch or (small if cache.network.device.type == "cpu" else 512)
         if metric.needs_masks and not bool(images.has_mask.all()):
             bare = [name for name, has in zip(images.names, images.has_mask.tolist(), strict=True) if not has]
             raise SycamError(
@@ -63,7 +69,6 @@ class MetricOracle:
         device = cache.network.device
         self._masks = images.masks.to(device) if metric.needs_masks and images.masks is not None else None
         self._pixels = images.pixels if device.type == "cpu" else images.pixels.to(device)
-        self._size = (images.pixels.shape[-2], images.pixels.shape[-1])
 
     def maps(self, terms: Sequence[Term], places: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Low-resolution heatmaps of terms, and where they are finite, without a pass of the network.
@@ -113,7 +118,8 @@ class MetricOracle:
         first = torch.full((len(unique),), len(flat), device=maps.device).scatter_reduce(
             0, inverse, torch.arange(len(flat), device=maps.device), "amin"
         )
-        order = first.sort().values  # jobs in the order they were asked, so that a repeated run fills the same batches
+        # Image by image, so that a query needs few images; never by hash, so that a repeated run fills the same batches.
+        order = first[(first % images * candidates + first // images).argsort()]
         values = torch.empty(len(flat), dtype=torch.float64, device=maps.device)
         for jobs in order.split(self._jobs_at_once()):
             values[jobs] = self._ask(flat[jobs], places.to(maps.device)[image[jobs]])
@@ -122,7 +128,8 @@ class MetricOracle:
         return values[first[inverse]].view(candidates, images).cpu()
 
     def _jobs_at_once(self) -> int:
-        return max(self.batch, BYTES_OF_HEATMAPS // (4 * self._size[0] * self._size[1]) // self.batch * self.batch)
+        budget = BYTES_OF_HEATMAPS.get(self.cache.network.device.type, 1 << 27)
+        return max(self.batch, budget // (4 * self._size[0] * self._size[1]) // self.batch * self.batch)
 
     def _ask(self, maps: Tensor, places: Tensor) -> Tensor:
         """The metric of jobs: maps [M, h, w], each on the image at `places` [M]; [M] float64."""

@@ -16,7 +16,7 @@ from sycam.oracle import MetricOracle, TerminalCache
 from sycam.pictures import explain_figure, gallery
 from sycam.report import write_report
 
-from .result import Result, cam_heatmaps
+from .result import Result, Row, cam_heatmaps
 
 SHOWN = 6
 
@@ -82,7 +82,7 @@ class RunFolder:
 
     def _pictures(self, result: Result, cache: TerminalCache, oracle: MetricOracle) -> list[dict[str, Any]]:
         """The gallery of the answer beside the best known CAMs, and an overlay of the answer for each image shown."""
-        values = result.answer.held_out if result.answer.held_out is not None else result.answer.search
+        values = _shown_scores(result.answer)
         shown = _spread(cache.labels_or_classes(), SHOWN)
         rows = [result.answer, *_best(result, 3)]
         images = cache.images.normalised(shown, result.network)
@@ -92,7 +92,7 @@ class RunFolder:
         outlines = [m if bool(m.any()) else None for m in masks] if masks is not None else None
         names = [class_name(result, int(c)) for c in cache.classes[shown]]
         labels = [f"{n}  p = {p:.2f}" for n, p in zip(names, cache.p[shown].tolist(), strict=True)]
-        scores = {row.cam.name: (row.held_out if row.held_out is not None else row.search)[shown].tolist() for row in rows}
+        scores = {row.cam.name: _shown_scores(row)[shown].tolist() for row in rows}
         sheet = io.BytesIO()
         gallery(
             list(pixels), {row.cam.name: heatmaps[i] for i, row in enumerate(rows)}, sheet,
@@ -119,12 +119,19 @@ def class_name(result: Result, image_class: int) -> str:
     return names[image_class] if names else f"class {image_class}"
 
 
-def _best(result: Result, count: int) -> list[Any]:
-    """The best known CAMs of the table, best first."""
+def _best(result: Result, count: int) -> list[Row]:
+    """The best known CAMs of the table, best first; of those with the same scores on every image, one."""
     sign = -1.0 if result.metric.direction == "high" else 1.0
-    return sorted(result.rows[1:], key=lambda r: sign * float((r.held_out if r.held_out is not None else r.search).mean()))[
-        :count
-    ]
+    chosen: list[Row] = []
+    for row in sorted(result.rows[1:], key=lambda row: sign * float(_shown_scores(row).mean())):
+        if all(not torch.allclose(_shown_scores(row), _shown_scores(other), atol=1e-6) for other in chosen):
+            chosen.append(row)
+    return chosen[:count]
+
+
+def _shown_scores(row: Row) -> torch.Tensor:
+    """Scores on held-out images, or on the search images where none were held out."""
+    return row.held_out if row.held_out is not None else row.search
 
 
 def _spread(classes: torch.Tensor, count: int) -> torch.Tensor:

@@ -46,7 +46,7 @@ class Settings:
         budget: see `Budget.parse`. max_size: the highest cost of a term. target: a score that is good enough.
         held_out: the share of images that the search never sees, 0 for none. seed: of the split and all orders.
         classes: "predicted" or "labelled", the image class that is explained.
-        batch: masked images per pass, None for the device's default.
+        batch: masked images per pass, None for what suits the device (`MetricOracle`).
         dump_smt2: a folder for the queries that cvc5 leaves undecided.
     """
 

@@ -1,12 +1,16 @@
 """No merge is false: each is checked in exact arithmetic, by a second evaluator, on ten thousand random tensors."""
 
+import gmpy2
 import numpy as np
 import pytest
-from setting import cam_context, grammar
+import twin
+from setting import INPUTS, cam, cam_context, grammar
 from twin import evaluate, rationals
 
 from sycam.theory import CAM
-from sygus import Context, Enumerator, Equivalence, Merge, Solver
+from sygus import BOOL, INT, Context, Enumerator, Equivalence, Input, Merge, Solver, Term, read
+from sygus.printer import symbol_text
+from sygus.terms import subterms
 
 SIZES = {(1, 1): 1500, (2, 2): 5000, (1, 3): 1000, (2, 1): 1000, (3, 2): 1000, (2, 5): 500}  # (channels, pixels): tensors
 CHUNK = 500
@@ -18,7 +22,12 @@ def tensors(context: Context, names, sizes, count, generator):
     point = np.arange(count)
     for name in names:
         known = context.inputs[name]
-        assert known.size_of is None
+        if known.size_of is not None:
+            values[name] = np.full((count, 1, 1), gmpy2.mpq(sizes[known.size_of]), object)
+            continue
+        if known.sort == BOOL:
+            values[name] = generator.integers(0, 2, (count, 1, 1)).astype(bool).astype(object)
+            continue
         level = known.level - (name in context.uniform)
         shape = (count, *(size if axis < level else 1 for axis, size in enumerate(sizes)))
         numbers = np.rint(generator.normal(0, 3, shape)).astype(np.int64)
@@ -34,13 +43,15 @@ def tensors(context: Context, names, sizes, count, generator):
             numbers = np.abs(numbers)
         if name in context.positive:
             numbers[numbers == 0] = 1
-        values[name] = rationals(numbers, generator.choice([1, 1, 2, 3], shape))
+        divisors = np.ones(shape, int) if known.sort == INT else generator.choice([1, 1, 2, 3], shape)
+        values[name] = rationals(numbers, divisors)
     return values
 
 
 def violations(merges: list[Merge], context: Context, seed: int = 0) -> tuple[list[str], int]:
     """The merges that some tensor refutes, and how many tensors each was tried on."""
-    generator, tried, wrong = np.random.default_rng(seed), 0, {}
+    generator, tried = np.random.default_rng(seed), 0
+    wrong: dict[Term, str] = {}
     names = {v.name for merge in merges for term in merge[:2] for v in variables_of(term)}
     for sizes, total in SIZES.items():
         for start in range(0, total, CHUNK):
@@ -55,8 +66,6 @@ def violations(merges: list[Merge], context: Context, seed: int = 0) -> tuple[li
 
 
 def variables_of(term):
-    from sygus.terms import subterms
-
     return [t.symbol for t in subterms(term) if t.is_variable]
 
 
@@ -84,6 +93,30 @@ def test_every_merge_of_a_shipped_grammar_holds_on_ten_thousand_tensors(name, li
     assert wrong == []
 
 
+EVERYTHING = """(synth-fun f ((A Map) (G Map) (y Real) (drop Real) (K Real) (Z Real) (c Int) (b Bool)) Real
+    ((W Real) (M Map) (B Bool))
+    ((W Real (y drop K Z (to_real c) 2.0 (gap M) (sum M) (gmax M) (gmin M) (csum W) (cmean W) (cmax W) (+ W W) (* W W)
+              (- W) (/ W W) (abs W) (ite B W W)))
+     (M Map (A G (m+ M M) (m* M M) (m/ M M) (mrelu M) (mneg M) (mabs M) (scale W M) (fill W) (above M W)))
+     (B Bool (b (> W W) (= W W) (not B) (and B B)))))"""
+
+
+def test_merges_of_a_grammar_of_every_rational_operator():
+    names = sorted({*twin.OPERATORS, *twin.REDUCTIONS} - {"m-", "nonneg", "positive"})
+    declared = " ".join(
+        f"(declare-fun {symbol_text(n)} ({' '.join(map(str, CAM.operators[n].parameters))}) {CAM.operators[n].result})"
+        for n in names
+    )
+    target = read(f"(set-logic ALL)(declare-sort Map 0){declared}{EVERYTHING}(check-synth)", theory=CAM).target()
+    inputs = {**INPUTS, "b": Input("b", BOOL)}
+    context = Context(CAM, inputs, frozenset({"A"}), frozenset({"y"}))
+    merges = merges_of(target, context, 4)
+    assert len(merges) >= 600
+    used = {t.name for merge in merges for term in merge[:2] for t in subterms(term)}
+    assert used >= {*names, "ite", "abs", "not", "and", "to_real", "K", "Z"}
+    assert violations(merges, context)[0] == []
+
+
 def test_merges_under_a_uniform_gradient():
     target, context = grammar("gradient")
     uniform = Context(CAM, context.inputs, context.nonneg, context.positive, frozenset({"G"}))
@@ -97,8 +130,6 @@ def test_merges_under_a_uniform_gradient():
 
 def test_the_check_can_fail():
     """Merges that are almost right are caught."""
-    from setting import cam
-
     context = cam_context(nonneg="A", positive="y")
     almost = [
         ("(/ (* (gap A) (gap G)) (gap G))", "(gap A)"),
@@ -111,8 +142,5 @@ def test_the_check_can_fail():
     merges = [Merge(cam(a), cam(b), "wrong") for a, b in almost]
     wrong, _ = violations(merges, context)
     assert len(wrong) == len(almost)
-    right = [
-        Merge(cam("(* (gap G) (/ y y))"), cam("(gap G)"), "right"),
-        Merge(cam("(gap (m* A A))"), cam("(relu (gap (m* A A)))"), "right"),
-    ]
-    assert violations(right, context)[0] == []
+    right = [("(* (gap G) (/ y y))", "(gap G)"), ("(gap (m* A A))", "(relu (gap (m* A A)))")]
+    assert violations([Merge(cam(a), cam(b), "right") for a, b in right], context)[0] == []
