@@ -13,7 +13,8 @@ from .metrics.registry import METRICS, Metric, register_metric
 from .network import Network, Preprocessing, load_network
 from .run.result import Result
 from .synthesis.observe import Observer, Progress
-from .synthesis.synthesize import Settings, synthesize
+from .synthesis.settings import Settings
+from .synthesis.synthesize import synthesize
 from .terminals import TERMINALS, View, register_terminal
 
 __all__ = [

@@ -15,7 +15,8 @@ from .equivalence import Equivalence, Merge, Undecided
 from .errors import Place, SygusError
 from .grammar import Grammar, Production
 from .printer import define_fun, to_text
-from .reader import Problem, Target, read, read_file, read_term
+from .problem import Problem, Target
+from .reader import read, read_file, read_term
 from .solver import Solver
 from .terms import BOOL, INT, REAL, Function, Sort, Term, Variable, expand
 from .theory import CORE, Context, Input, Operator, Theory, assumptions

@@ -11,7 +11,8 @@ import typer
 from sycam.cams import find_grammar
 from sycam.metrics.registry import Metric
 from sycam.synthesis.observe import Observer
-from sycam.synthesis.synthesize import Settings, find_metric, synthesize
+from sycam.synthesis.settings import Settings
+from sycam.synthesis.synthesize import find_metric, synthesize
 
 from . import console, options
 from .watch import Watch

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import platform
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +24,7 @@ from sycam.network import Network, load_network
 from sycam.oracle import MetricOracle, TerminalCache
 from sycam.run.folder import RunFolder
 from sycam.run.journal import Journal
+from sycam.run.manifest import manifest
 from sycam.run.result import Result, Row
 from sycam.run.verdict import verdict
 from sygus import Enumerator, Equivalence, Solver
@@ -34,30 +33,7 @@ from .budget import Budget
 from .loop import Incumbent, Search, Tried, search
 from .observe import Observer, Progress
 from .problem import CamProblem, read_problem
-
-PROTOCOL = "masked pixels: mean colour; class: {classes}; preprocessing and layer: see network"
-
-
-@dataclass
-class Settings:
-    """How a synthesis is run, beside grammar, metric, network and images.
-
-    Attributes:
-        budget: see `Budget.parse`. max_size: the highest cost of a term. target: a score that is good enough.
-        held_out: the share of images that the search never sees, 0 for none. seed: of the split and all orders.
-        classes: "predicted" or "labelled", the image class that is explained.
-        batch: masked images per pass, None for what suits the device (`MetricOracle`).
-        dump_smt2: a folder for the queries that cvc5 leaves undecided.
-    """
-
-    budget: str | int = 1000
-    max_size: int = 15
-    target: float | None = None
-    held_out: float = 0.5
-    seed: int = 0
-    classes: str = "predicted"
-    batch: int | None = None
-    dump_smt2: Path | None = None
+from .settings import Settings
 
 
 @dataclass
@@ -161,7 +137,7 @@ def synthesize(
     counts = _counts(found, learner, classes, oracles, network, clock)
     result = Result(
         found.incumbent.term, found.incumbent.score, chosen, network, rows, found, counts,
-        _manifest(path, problem, chosen, network, pool, parts, settings, budget), verdict(rows, chosen), warnings,
+        manifest(path, problem.terminals, warnings, chosen, network, pool, parts, settings), verdict(rows, chosen), warnings,
     )  # fmt: skip
     if settings.dump_smt2 is not None:
         _dump(classes, settings.dump_smt2)
@@ -336,50 +312,6 @@ def _counts(
         "largest_cost": learner.cost,
         "seconds": clock.seconds,
     }
-
-
-def _manifest(
-    path: Path, problem: CamProblem, metric: Metric, network: Network, pool: ImageSet, parts: list[ImageSet],
-    settings: Settings, budget: Budget,
-) -> dict[str, Any]:  # fmt: skip
-    import cvc5
-    import torchvision
-
-    return {
-        "sycam": _version(),
-        "when": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        "grammar": {"file": str(path), "text": path.read_text(encoding="utf-8")},
-        "terminals": problem.terminals,
-        "metric": {"name": metric.name, "direction": metric.direction, "bounds": list(metric.bounds), "source": metric.source},
-        "protocol": PROTOCOL.format(classes=settings.classes),
-        "network": network.describe(),
-        "images": {
-            "count": len(pool), "search": len(parts[0]), "held_out": len(parts[1]) if len(parts) > 1 else 0,
-            "sha256": pool.digest(), "search_names": parts[0].names,
-        },
-        "seed": settings.seed,
-        "budget": str(settings.budget),
-        "max_size": settings.max_size,
-        "stopping_rule": "exact",
-        "precision": "network float32, terms float64",
-        "versions": {
-            "python": platform.python_version(), "torch": torch.__version__, "torchvision": torchvision.__version__,
-            "cvc5": cvc5.__version__ if hasattr(cvc5, "__version__") else "",
-        },
-        "device": _device(network),
-    }  # fmt: skip
-
-
-def _device(network: Network) -> str:
-    if network.device.type == "cuda":
-        return torch.cuda.get_device_name(network.device)
-    return f"{platform.machine()} CPU, {torch.get_num_threads()} threads"
-
-
-def _version() -> str:
-    from importlib.metadata import version
-
-    return version("sycam")
 
 
 def _dump(classes: Equivalence, folder: Path) -> None:
