@@ -4,15 +4,15 @@
     python benchmarks/scoring.py --model mobilenet_v2 --candidates 8 --images 32
     python benchmarks/scoring.py --device cuda --batches 64,128,256
 
-The candidates are the first classes that the enumerator finds in `gradient.sy`. Both sides answer the same question: the average gain
-of every candidate on every image, no candidate stopped early.
+The candidates are the first classes that the enumerator finds in `gradient.sy`. Both sides answer the same question: the average
+gain of every candidate on every image, no candidate stopped early.
 
-sycam: `TerminalCache` and `MetricOracle`, from pixels to scores, the terminals' time included. pytorch-grad-cam: for each candidate a
-`BaseCAM` whose `get_cam_weights` is that term in numpy; its heatmaps, then the masked images through the same network, at batch 1 and
-at the fastest of `--batches`. Its images are normalised beforehand, its plain probabilities come with its own forward pass, and
-its hooks are off during the masked passes.
+sycam: `TerminalCache` and `MetricOracle`, from pixels to scores, the terminals' time included. pytorch-grad-cam: for each
+candidate a `BaseCAM` whose `get_cam_weights` is that term in numpy; its heatmaps, then the masked images through the same
+network, at batch 1 and at the fastest of `--batches`. Its images are normalised beforehand, its plain probabilities come with its
+own forward pass, and its hooks are off during the masked passes.
 
-The rounds are interleaved, and every ratio is of two neighbours in time. One table is printed; below it, how far the scores differ.
+The rounds are interleaved, and every ratio is of neighbours in time. One table is printed; below it, how far the scores differ.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ import platform
 import statistics
 import time
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -81,7 +82,8 @@ def first_classes(network: Network, images: ImageSet, count: int) -> list[Term]:
 def ours(network: Network, images: ImageSet, terms: list[Term], batch: int | None) -> tuple[Tensor, MetricOracle, float]:
     """Scores [C, N], the oracle, and the seconds that the terminals took."""
     start = time.perf_counter()
-    oracle = MetricOracle(TerminalCache(network, images, read_problem(find_grammar(GRAMMAR)).terminals), metric("average-gain"), batch)
+    cache = TerminalCache(network, images, read_problem(find_grammar(GRAMMAR)).terminals)
+    oracle = MetricOracle(cache, metric("average-gain"), batch)
     synchronize(network.device)
     terminals = time.perf_counter() - start
     maps, finite = oracle.maps(terms)
@@ -160,9 +162,6 @@ def spread(values: list[float], form: str = ".1f") -> str:
 
 
 def machine(device: str) -> str:
-    import pytorch_grad_cam  # noqa: F401 - says which version runs
-    from importlib.metadata import version
-
     where = torch.cuda.get_device_name(0) if device == "cuda" else f"{cpu_name()}, {torch.get_num_threads()} threads"
     return f"{where}; Python {platform.python_version()}, torch {torch.__version__}, grad-cam {version('grad-cam')}"
 
@@ -207,10 +206,9 @@ def main() -> None:
     sides = {f"pytorch-grad-cam, batch {b}": b for b in ([] if args.no_batch_1 else [1]) + [best]}
 
     seconds: dict[str, list[float]] = {name: [] for name in ("sycam", "terminals", "bare", *sides)}
-    ratios: dict[str, list[float]] = {name: [] for name in ("terminals", "bare", "scoring", *sides)}
+    ratios: dict[str, list[float]] = {name: [] for name in ("bare", "scoring", *sides)}
     differences: dict[str, Tensor] = {}
     for _ in range(args.rounds):
-        mine = None
         for name, batch in sides.items():
             took, (scores, oracle, terminals) = timed(device, lambda: ours(network, images, terms, args.batch))
             other, found = timed(device, lambda b=batch: their_scores(b))
@@ -220,38 +218,43 @@ def main() -> None:
             seconds[name].append(other)
             ratios[name].append(other / mine)
             differences[name] = (scores - found).abs()
-        took, (scores, oracle, terminals) = timed(device, lambda: ours(network, images, terms, args.batch))
-        passes = oracle.spent.passes
-        forward = [timed(device, lambda: bare(network, normalised, passes, oracle.batch))[0]]
-        again, (_, _, terminals_again) = timed(device, lambda: ours(network, images, terms, args.batch))
-        forward.append(timed(device, lambda: bare(network, normalised, passes, oracle.batch))[0])
-        seconds["bare"] += forward
-        seconds["terminals"] += [terminals, terminals_again]
-        ratios["bare"].append((took + again) / sum(forward))
-        ratios["scoring"].append((took + again - terminals - terminals_again) / sum(forward))
+        for _ in range(2):
+            took, (scores, oracle, terminals) = timed(device, lambda: ours(network, images, terms, args.batch))
+            passes, size = oracle.spent.passes, oracle.batch
+            forward, _ = timed(device, lambda n=passes, b=size: bare(network, normalised, n, b))
+            seconds["terminals"].append(terminals)
+            seconds["bare"].append(forward)
+            ratios["bare"].append(took / forward)
+            ratios["scoring"].append((took - terminals) / forward)
 
-    asked = len(terms) * len(images)
-    print(f"# Scoring: {len(terms)} classes of {GRAMMAR}.sy, {len(images)} images, average-gain, {args.model}, layer {network.layer} "
-          f"({network.channels}×{network.map_size[0]}×{network.map_size[1]})")  # fmt: skip
-    print(f"{machine(args.device)}; {args.rounds} rounds; {passes} masked passes for {asked} scores (equal heatmaps share one)")
-    print()
-    print("| what | seconds, median (range) | scores/s | against sycam's own time |")
-    print("| --- | --- | --- | --- |")
-    print(f"| sycam, batch {oracle.batch}, terminals included | {spread(seconds['sycam'], '.2f')} "
-          f"| {asked / statistics.median(seconds['sycam']):,.0f} | 1 |")  # fmt: skip
+    asked, (h, w) = len(terms) * len(images), network.map_size
+    print(f"# Scoring: {len(terms)} classes of {GRAMMAR}.sy, {len(images)} images, average-gain")
+    print(
+        f"{args.model}, layer {network.layer} ({network.channels}×{h}×{w}). {machine(args.device)}. {args.rounds} rounds; ",
+        end="",
+    )
+    print(f"{passes} masked passes for {asked} scores (equal heatmaps of an image share one).\n")
+    print("| what | seconds, median (range) | scores/s | ratio, median (range) |\n| --- | --- | --- | --- |")
+    rate = asked / statistics.median(seconds["sycam"])
+    print(f"| sycam, batch {size}, terminals included | {spread(seconds['sycam'], '.2f')} | {rate:,.0f} | 1 |")
     for name in sides:
-        print(f"| {name} | {spread(seconds[name], '.2f')} | {asked / statistics.median(seconds[name]):,.0f} "
-              f"| {spread(ratios[name])} times as long |")  # fmt: skip
-    print(f"| bare forward passes, {passes} at batch {oracle.batch} | {spread(seconds['bare'], '.2f')} | "
-          f"| sycam takes {spread(ratios['bare'], '.3f')} of it; without the terminals' {statistics.median(seconds['terminals']):.2f} s "
-          f"{spread(ratios['scoring'], '.3f')} |")  # fmt: skip
-    print()
+        rate = asked / statistics.median(seconds[name])
+        print(f"| {name} | {spread(seconds[name], '.2f')} | {rate:,.0f} | sycam is {spread(ratios[name])} times as fast |")
+    whole, scoring = spread(ratios["bare"], ".2f"), spread(ratios["scoring"], ".2f")
+    print(
+        f"| bare forward passes, {passes} at batch {size} | {spread(seconds['bare'], '.2f')} | | sycam takes {whole} of it; ",
+        end="",
+    )
+    print(f"{scoring} without the terminals' {statistics.median(seconds['terminals']):.2f} s |\n")
     print("pytorch-grad-cam's seconds a candidate: " + ", ".join(f"batch {b}: {t:.3f}" for b, t in tried.items()))
+    print(f"candidates that are not finite in ours: {int(scores.isnan().any(1).sum())}")
     for name, difference in differences.items():
-        worst = int(difference.amax(1).argmax())
-        print(f"scores differ from {name} by at most {float(difference.max()):.1e}, in {terms[worst]}; "
-              f"above 1e-4: {int((difference > 1e-4).sum())} of {asked}, in "
-              f"{int((difference > 1e-4).any(1).sum())} candidates; not finite in ours: {int(scores.isnan().any(1).sum())}")  # fmt: skip
+        above = difference > 1e-4
+        print(
+            f"{name}: scores differ by at most {float(difference.max()):.1e} ({terms[int(difference.amax(1).argmax())]}); ",
+            end="",
+        )
+        print(f"{int(above.sum())} of {asked} by more than 1e-4, in {int(above.any(1).sum())} candidates")
 
 
 if __name__ == "__main__":

@@ -135,7 +135,8 @@ def find_cams(spec: str) -> list[Cam]:
     near = difflib.get_close_matches(_plain(spec), by_plain_name, n=1)
     guess = f"; did you mean {by_plain_name[near[0]].name!r}? Give" if near else ": give"
     raise SycamError(
-        f"no CAM, file or run {spec!r}{guess} a name of `sycam list cams`, a .sy file, a run's folder, or a term such as '(gap G)'"
+        f"no CAM, file or run {spec!r}{guess} a name of `sycam list cams`, a .sy file, a run's folder, or a term such as "
+        "'(gap G)'"
     )
 
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from .core import apply
-from .terms import Function, Term, fold, real, substitute, subterms
+from .terms import REAL, Function, Term, fold, real, substitute, subterms, variable
 
 Fraction = tuple[Term, Term]
 ONE, ZERO = real(1), real(0)
@@ -80,6 +80,31 @@ def binary_divisions(root: Term) -> Term:
         return Term(term.symbol, args) if args != term.args else term
 
     return fold(root, visit, {})
+
+
+def with_quotients(formulas: list[Term]) -> list[Term]:
+    """`formulas` with each quotient a variable of its own, and what defines these: as satisfiable as before. For a model of
+    divisions as they stand, cvc5 takes long and then often gives one that is none.
+
+    >>> from .terms import REAL, variable
+    >>> a, b = variable("a", REAL), variable("b", REAL)
+    >>> print(*with_quotients([apply("<", apply("/", a, b), a)]))
+    (< ||a / b| a) (ite (= b 0.0) (= ||a / b| 0.0) (= (* ||a / b| b) a))
+    """
+    definitions: dict[Term, Term] = {}
+
+    def visit(term: Term, args: tuple[Term, ...]) -> Term:
+        if isinstance(term.symbol, Function) and term.name == "/":
+            n, d = args
+            quotient = variable(f"|{n} / {d}", REAL)
+            where_zero, elsewhere = apply("=", quotient, ZERO), apply("=", apply("*", quotient, d), n)
+            definitions[quotient] = apply("ite", apply("=", d, ZERO), where_zero, elsewhere)
+            return quotient
+        return Term(term.symbol, args) if args != term.args else term
+
+    memo: dict[Term, Term] = {}
+    rewritten = [fold(binary_divisions(formula), visit, memo) for formula in formulas]
+    return [*rewritten, *definitions.values()]
 
 
 def as_fractions(*roots: Term) -> list[Fraction]:

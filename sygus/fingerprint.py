@@ -14,13 +14,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import reduce
 from hashlib import blake2b
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .terms import BOOL, REAL, Function, Literal, Term, Variable, fold
+from .terms import BOOL, INT, Function, Literal, Term, Variable, fold
 from .theory import Context, Operator
 
 PRIME = 2**31 - 1
@@ -118,10 +119,10 @@ def core_value(name: str, args: list[Pair]) -> Pair:
             first = step(first, other)
         return first
     if name in _COMPARE:
-        return _bool(np.logical_and.reduce([_COMPARE[name](_sign(_minus(a, b))) for a, b in zip(args, rest, strict=False)]))
+        return _bool(reduce(np.logical_and, [_COMPARE[name](_sign(_minus(a, b))) for a, b in zip(args, rest, strict=False)]))
     if name == "distinct":
         pairs = [(a, b) for i, a in enumerate(args) for b in args[i + 1 :]]
-        return _bool(np.logical_and.reduce([_sign(_minus(a, b)) != 0 for a, b in pairs]))
+        return _bool(reduce(np.logical_and, [_sign(_minus(a, b)) != 0 for a, b in pairs]))
     if name == "ite":
         return _choose(first.residue == 1, *rest)
     if name == "abs":
@@ -140,7 +141,7 @@ def core_value(name: str, args: list[Pair]) -> Pair:
         for condition in reversed(truth[:-1]):
             result = ~condition | result
         return _bool(result)
-    return _bool({"and": np.logical_and, "or": np.logical_or, "xor": np.logical_xor}[name].reduce(truth))
+    return _bool(reduce({"and": np.logical_and, "or": np.logical_or, "xor": np.logical_xor}[name], truth))
 
 
 def reduce_value(kind: str, axis: int, a: Pair, count: int) -> Pair:
@@ -196,11 +197,13 @@ class Points:
         small, large = scalars - scalars // 4, scalars // 4
         self.groups = [Group(small, (2,) * depth), Group(large, (3,) * depth)] if depth else [Group(scalars, ())]
         generator = np.random.default_rng(seed)
-        self.values = [{Term(v): self._draw(v, group, generator) for v in inputs} for group in self.groups]
+        self.values = [
+            {Term(v): self._draw(v, position, group, generator) for position, v in enumerate(inputs)} for group in self.groups
+        ]
         widths = [int(np.prod(g.shape(depth))) for g in self.groups]
         self._hash = generator.integers(0, 2**63, sum(widths), np.uint64) * np.uint64(2) + np.uint64(1)
 
-    def _draw(self, variable: Variable, group: Group, generator: np.random.Generator) -> Pair:
+    def _draw(self, variable: Variable, position: int, group: Group, generator: np.random.Generator) -> Pair:
         known = self.context.input(variable)
         if known.size_of is not None:
             size = group.sizes[known.size_of]
@@ -208,17 +211,18 @@ class Points:
         shape = group.shape(known.level)
         if variable.sort == BOOL:
             return _bool(generator.integers(0, 2, shape).astype(bool))
-        scale = _SCALE if variable.sort == REAL else 1
+        scale = 1 if variable.sort == INT else _SCALE
         ticks = np.rint(generator.normal(0, 2.0 * scale, shape)).astype(np.int64)
         point = np.arange(group.count)
         if known.level:  # a dead channel, equal entries, a sum of zero
             ticks[point % 12 == 1, 0] = 0
             ticks[point % 12 == 4] = ticks[point % 12 == 4][:, :1]
             last = ticks[point % 12 == 7]
-            last[..., -1] -= last.sum(-1)
+            np.moveaxis(last, known.level, -1)[..., -1] -= last.sum(known.level)
             ticks[point % 12 == 7] = last
-        ticks[(point + _key(variable.name)) % 12 == 10] = 0
-        ticks[(point + _key(variable.name)) % 24 == 3] = scale
+        free = (0, 2, 3, 5, 6, 8, 9, 10, 11)  # each input is zero, and one, at points of its own
+        ticks[point % 12 == free[position % 9]] = 0
+        ticks[point % 24 == free[(position + 1) % 9]] = scale
         if variable.name in self.context.nonneg | self.context.positive:
             ticks = np.abs(ticks)
         if variable.name in self.context.positive:

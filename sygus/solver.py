@@ -7,6 +7,7 @@ import os
 import selectors
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -73,30 +74,37 @@ class Solver:
         return self._process.pid if self._process else None
 
     def equal(self, claims: Sequence[Claim]) -> list[str]:
-        """A verdict for each claim: "equal", "different" or "unknown: reason". A batch in one message.
+        """A verdict for each claim: "equal", "different" or "unknown: reason". A batch in one message, an answer for each.
 
-        A process that dies or hangs over a batch is restarted and asked the claims one by one; one that ends it again is
-        "unknown".
+        A process that dies or hangs is restarted and asked the claim that it was at once more, alone; one that ends it again
+        is "unknown". Then it goes on with the rest.
         """
-        if not claims:
-            return []
+        verdicts: list[str] = []
+        while len(verdicts) < len(claims):
+            rest = claims[len(verdicts) :]
+            answered = self._verdicts(rest)
+            verdicts += answered
+            if len(answered) < len(rest):
+                again = self._verdicts([rest[len(answered)]])
+                verdicts += again or ["unknown: the solver process died or hung twice over this query"]
+        return verdicts
+
+    def _verdicts(self, claims: Sequence[Claim]) -> list[str]:
+        """Verdicts until the process dies or hangs."""
         flat = [term for claim in claims for term in (claim.left, claim.right, *claim.facts)]
         request = {"kind": "equal", "terms": encode(flat), "lengths": [2 + len(c.facts) for c in claims]}
-        answer = self._ask(request, self.seconds * len(claims))
-        if answer is not None:
-            return answer["verdicts"]
-        if len(claims) > 1:
-            return [self.equal([claim])[0] for claim in claims]
-        answer = self._ask(request, self.seconds)
-        return answer["verdicts"] if answer is not None else ["unknown: the solver process died or hung twice over this query"]
+        return [answer["verdict"] for answer in self._ask(request, len(claims))]
 
     def model(self, formulas: Sequence[Term]) -> dict[str, Fraction | bool] | None:
-        """Rational values that satisfy all `formulas`, or None where cvc5 finds none."""
+        """Rational values that satisfy all `formulas`, or None where cvc5 finds none or hangs."""
         request = {"kind": "model", "terms": encode(list(formulas))}
-        answer = self._ask(request, self.seconds) or self._ask(request, self.seconds)
-        if answer is None or answer["model"] is None:
+        begin = time.monotonic()
+        answers = self._ask(request)
+        if not answers and time.monotonic() - begin < self.seconds:  # it died; had it hung, it would hang again
+            answers = self._ask(request)
+        if not answers or answers[0]["model"] is None:
             return None
-        return {k: v == "True" if v in ("True", "False") else Fraction(v) for k, v in answer["model"].items()}
+        return {k: v == "True" if v in ("True", "False") else Fraction(v) for k, v in answers[0]["model"].items()}
 
     def _start(self) -> subprocess.Popen[bytes]:
         root = str(Path(__file__).resolve().parent.parent)
@@ -109,31 +117,35 @@ class Solver:
         os.set_blocking(process.stdin.fileno(), False)  # a process that hangs does not empty its pipe
         return process
 
-    def _ask(self, request: dict[str, Any], seconds: float) -> dict[str, Any] | None:
-        """The answer to `request`, or None where the process died or took longer than `seconds`."""
-        if self._process is None or self._process.poll() is not None:
-            self.close()
+    def _ask(self, request: dict[str, Any], count: int = 1) -> list[dict[str, Any]]:
+        """The `count` answers to `request`, fewer where the process died or took longer than `seconds` for one."""
+        if self._process is not None and self._process.poll() is not None:
+            self._failed()
+        if self._process is None:
             self._process, self._buffer = self._start(), b""
         self._requests += 1
         request["id"] = self._requests
-        line = self._line(seconds) if self._send(json.dumps(request).encode() + b"\n", seconds) else None
-        while line is not None:
-            answer = json.loads(line)
-            if answer["id"] == self._requests:
-                return answer
-            line = self._line(seconds)  # that was for a request whose asker was interrupted
-        self._failed()
-        return None
+        answers: list[dict[str, Any]] = []
+        alive = self._send(json.dumps(request).encode() + b"\n")
+        while alive and len(answers) < count:
+            line = self._line()
+            if line is None:
+                alive = False
+            elif (answer := json.loads(line))["id"] == self._requests:
+                answers.append(answer)  # any other was for a request whose asker was interrupted
+        if not alive:
+            self._failed()
+        return answers
 
-    def _send(self, data: bytes, seconds: float) -> bool:
-        """Whether the process took `data`; no wait for it is longer than `seconds`."""
+    def _send(self, data: bytes) -> bool:
+        """Whether the process took `data`."""
         assert self._process is not None
         assert self._process.stdin is not None
         rest = memoryview(data)
         with selectors.DefaultSelector() as selector:
             selector.register(self._process.stdin, selectors.EVENT_WRITE)
             while rest:
-                if not selector.select(seconds):
+                if not selector.select(self.seconds):
                     return False
                 try:
                     rest = rest[os.write(self._process.stdin.fileno(), rest) :]
@@ -141,13 +153,13 @@ class Solver:
                     return False
         return True
 
-    def _line(self, seconds: float) -> bytes | None:
+    def _line(self) -> bytes | None:
         assert self._process is not None
         assert self._process.stdout is not None
         with selectors.DefaultSelector() as selector:
             selector.register(self._process.stdout, selectors.EVENT_READ)
             while b"\n" not in self._buffer:
-                if not selector.select(seconds):
+                if not selector.select(self.seconds):
                     return None
                 chunk = os.read(self._process.stdout.fileno(), 1 << 16)
                 if not chunk:

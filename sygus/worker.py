@@ -1,7 +1,7 @@
 """The process that holds cvc5: `python -m sygus.worker`. A JSON request a line on stdin, a JSON answer a line on stdout.
 
 cvc5 keeps Python's interpreter lock while it checks, and may die or hang: neither may touch the process that asks. Requests:
-`{"id", "kind": "equal", "terms": encoded [left, right, fact...], "lengths": [...]}` for a batch of claims, and
+`{"id", "kind": "equal", "terms": encoded [left, right, fact...], "lengths": [...]}`: a batch of claims, an answer for each, and
 `{"id", "kind": "model", "terms": encoded [formula...]}` for one solution of a conjunction.
 """
 
@@ -15,7 +15,7 @@ from typing import Any
 import cvc5
 from cvc5 import Kind
 
-from .crossmultiply import Case, binary_divisions, cases
+from .crossmultiply import Case, binary_divisions, cases, with_quotients
 from .terms import BOOL, Literal, Term, fold
 from .wire import decode
 
@@ -102,7 +102,7 @@ class Cvc5:
 
     def model(self, formulas: list[Term]) -> dict[str, str] | None:
         """Rational values of the variables that satisfy `formulas`, or None where none is found."""
-        used = [self.term(formula) for formula in formulas]
+        used = [self.term(formula) for formula in with_quotients(formulas)]
         names = {t for f in formulas for t in _variables(f)}
         result = self._check(used)
         try:
@@ -113,7 +113,7 @@ class Cvc5:
     def _values(self, names: set[Term]) -> dict[str, str] | None:
         values = {}
         for term in names:
-            value = self.solver.getValue(self.variables[term])
+            value = self.solver.getValue(self.term(term))
             if value.isBooleanValue():
                 values[term.name] = str(value.getBooleanValue())
             elif value.isRealValue() or value.isIntegerValue():
@@ -143,16 +143,15 @@ def main() -> None:
         terms = decode(request["terms"])
         answer: dict[str, Any] = {"id": request["id"]}
         if request["kind"] == "equal":
-            answer["verdicts"], start = [], 0
+            start = 0
             for length in request["lengths"]:
                 left, right, *facts = terms[start : start + length]
                 start += length
-                answer["verdicts"].append(solver.equal(left, right, tuple(facts)))
+                print(json.dumps({**answer, "verdict": solver.equal(left, right, tuple(facts))}), flush=True)
                 solver.between_requests()
         else:
-            answer["model"] = solver.model(terms)
+            print(json.dumps({**answer, "model": solver.model(terms)}), flush=True)
             solver.between_requests()
-        print(json.dumps(answer), flush=True)
 
 
 if __name__ == "__main__":

@@ -14,9 +14,9 @@ from torch import Tensor
 
 from sycam.errors import SycamError
 from sycam.heatmap import post
-from sygus import BOOL, INT, REAL, Context, Function, Operator, Term, Variable
+from sygus import BOOL, INT, REAL, Context, Function, Operator, Term, Variable, expand
 from sygus.core import core_function
-from sygus.terms import Literal, fold
+from sygus.terms import Literal, fold, subterms
 
 from .operators import CAM, MAP
 
@@ -162,6 +162,17 @@ def localisation(terms: Sequence[Term], evaluator: Evaluator) -> Tensor:
     return out.unflatten(2, (e.height, e.width))
 
 
+def _defined(term: Term, evaluator: Evaluator) -> Tensor:
+    """Where no sub-term is NaN, [B] Bool. A comparison hides NaN (the ReLU of inf - inf is 0), so the sums do not tell; one looks
+    into terms with `exp` alone, the one function that overflows."""
+    defined = torch.ones(evaluator.batch, dtype=torch.bool, device=evaluator.device)
+    parts = list(subterms(expand(term)))
+    if any(part.name == "exp" and part.args for part in parts):
+        for part in parts:
+            defined = defined & ~evaluator.value(part).isnan().flatten(1).any(1)
+    return defined
+
+
 def combined_maps(terms: Sequence[Term], evaluator: Evaluator) -> tuple[Tensor, Tensor]:
     """What the heatmaps of terms are upsampled from: the rectified sum over channels, divided by its maximum.
 
@@ -170,7 +181,7 @@ def combined_maps(terms: Sequence[Term], evaluator: Evaluator) -> tuple[Tensor, 
         not, the map is zero.
     """
     sums = localisation(terms, evaluator)  # [C, B, h, w]
-    finite = sums.isfinite().flatten(2).all(2)
+    finite = sums.isfinite().flatten(2).all(2) & torch.stack([_defined(term, evaluator) for term in terms])
     sums = torch.where(finite[:, :, None, None], sums, 0).relu()
     peak = sums.flatten(2).amax(2)[:, :, None, None]
     return (sums / torch.where(peak == 0, 1, peak)).float(), finite

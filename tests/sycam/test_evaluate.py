@@ -28,15 +28,18 @@ INPUTS = {
 }
 CONTEXT = Context(CAM, INPUTS)
 IRRATIONAL = {"gstd", "softmax"}  # and the core's exp and sqrt
-EXAMPLES = 2000
 OPAQUE = {name for name, operator in CAM.operators.items() if operator.body is None and operator.reduction is None}
 
 
 CORE = {  # result: function to the sort of its arguments
     REAL: {"+": REAL, "-": REAL, "*": REAL, "/": REAL, "abs": REAL, "ite": REAL},
-    BOOL: {**dict.fromkeys(("<", "<=", ">", ">=", "=", "distinct"), REAL), **dict.fromkeys(("and", "or", "xor", "=>", "not"), BOOL)},
+    BOOL: {
+        **dict.fromkeys(("<", "<=", ">", ">=", "=", "distinct"), REAL),
+        **dict.fromkeys(("and", "or", "xor", "=>", "not"), BOOL),
+    },
     MAP: {"ite": MAP},
-}  # fmt: skip
+}
+EXAMPLES = 2000
 LITERALS = [real(0), real(1), real(Fraction(1, 2)), real(-2), real(3)]
 
 
@@ -153,7 +156,7 @@ def test_irrational_operators_of_random_terms(seed):
 def test_every_operator_is_among_those_drawn():
     rational = {f.name for sort in (REAL, MAP, BOOL) for f in operators(sort)}
     assert rational | IRRATIONAL | OPAQUE == set(CAM.operators)
-    assert OPAQUE == {"uniform"}
+    assert {"uniform"} == OPAQUE
 
 
 # Two channels of 2×2: A₁ = 1 2 / 0 1, A₂ = 0; one image.
@@ -271,11 +274,29 @@ def test_what_is_not_finite_is_flagged_on_its_image_and_draws_nothing():
         assert float(maps[0, 0].max()) > 0.9  # the image beside it is drawn
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "(relu (- (exp y) (exp (- y 1.0))))",  # inf - inf, of which the comparison in relu makes 0
+        "(gap (mrelu (scale (- (exp y) (exp y)) A)))",
+        "(ite (> (* 0.0 (exp y)) 1.0) y (gap A))",
+    ],
+)
+def test_a_comparison_does_not_hide_what_overflowed(text):
+    terminals = random_terminals(2)
+    terminals["y"] = torch.tensor([[1.0], [900.0]])
+    maps, finite = combined_maps([cam_from_text(text).term], Evaluator(terminals))
+    assert finite.tolist() == [[True, False]]
+    assert bool((maps[0, 1] == 0).all())
+    # What is only large stays: 1 / exp(900) is 0 to the last bit.
+    assert combined_maps([cam_from_text("(/ 1.0 (exp y))").term], Evaluator(terminals))[1].all()
+
+
 def test_a_term_without_value_is_refused():
     evaluator = Evaluator({"A": TINY["A"]})
     with pytest.raises(SycamError, match=r"term uses 'G', which was not computed; given are \['A'\]"):
         evaluator.value(cam_from_text("(gap G)").term)
-    with pytest.raises(SycamError, match="sort Real .channel weights. or Map .contributions., not Bool"):
+    with pytest.raises(SycamError, match=r"sort Real \(channel weights\) or Map \(contributions\), not Bool"):
         localisation([apply(">", Term(terminal_variable("y")), real(0))], Evaluator(TINY))
     with pytest.raises(SycamError, match="'uniform' has no value on tensors"):
         evaluator.value(Term(CAM.operators["uniform"].function, (Term(terminal_variable("A")),)))

@@ -1,7 +1,7 @@
 """Identities of global average pooling and one linear layer: they hold on MobileNetV2 and break on a VGG's head.
 
-On MobileNetV2 the terminals G and drop are closed forms, so what is compared here is asked of the network itself: the gradient by a
-backward pass, the drop by running the tail once for each channel.
+On MobileNetV2 the terminals G and drop are closed forms, so what is compared here is asked of the network itself: the gradient
+by a backward pass, the drop by running the tail once for each channel.
 """
 
 from __future__ import annotations

@@ -176,6 +176,8 @@ WRONG = [
     ("(gap (m/ A G))", "(/ (gap A) (gap G))"),
     ("(gap (m/ G G))", "1.0"),
     ("(relu (gap (m* G (mabs G))))", "(gap (m* G (mabs G)))"),
+    ("(relu (gap (ite (> y 0.0) G (fill 0.0))))", "(gap (ite (> y 0.0) G (fill 0.0)))"),
+    ("(relu (gmax (ite (> y 0.0) G A)))", "(gmax (ite (> y 0.0) G A))"),
     ("(m/ G G)", "(fill 1.0)"),
     ("(relu (gap G))", "(gap G)"),
     ("(sum G)", "(gap G)"),

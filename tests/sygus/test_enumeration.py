@@ -25,8 +25,7 @@ GRADIENT = """(synth-fun f ((A Map) (G Map) (y Real)) Real ((W Real) (M Map))
 PIXELWISE = """(synth-fun f ((A Map) (G Map)) Map ((M Map) (W Real))
     ((M Map (A G (m* M M) (m+ M M) (scale W M))) (W Real ((gap M) (/ W W)))))"""
 SCALAR = """(synth-fun f ((x Real) (y Real)) Real ((R Real)) ((R Real (x y (+ R R) (- R R) (* R R) (/ R R) (relu R)))))"""
-TEMPLATE = """(synth-fun f ((x Real) (y Real) (z Real)) Real ((R Real))
-    ((R Real (x y z 0.0 1.0 (- R) (* R R) (ite (> R y) R R)))))"""
+TEMPLATE = """(synth-fun f ((x Real) (y Real)) Real ((R Real)) ((R Real (x y 1.0 (- R) (* R R) (ite (> R y) R R)))))"""
 TWO = """(synth-fun f ((x Real) (y Real)) Real ((R Real) (B Bool))
     ((R Real (x y (- R R) (ite B R R))) (B Bool ((> R R) (= R R) (not B) (and B B)))))"""
 RELU_TEXT = "(define-fun relu ((x Real)) Real (ite (> x 0.0) x 0.0))"
@@ -86,7 +85,7 @@ def target_of(text: str):
 
 @pytest.mark.parametrize(
     ("text", "applications", "least"),
-    [(GRADIENT, 3, 2000), (PIXELWISE, 3, 300), (SCALAR, 3, 1500), (TEMPLATE, 2, 300), (TWO, 3, 300)],
+    [(GRADIENT, 4, 3500), (PIXELWISE, 3, 700), (SCALAR, 3, 3000), (TEMPLATE, 2, 400), (TWO, 3, 350)],
     ids=["gradient", "pixelwise", "scalar", "template", "two nonterminals"],
 )
 def test_the_classes_are_those_of_cvc5s_enumerator(text, applications, least, solver):
