@@ -62,7 +62,9 @@ def test_synth_prints_the_table_and_writes_the_run(sycam, tmp_path):
 
 
 def test_json_is_all_there_is_on_stdout(sycam, tmp_path):
-    code, out, err = sycam("synth", "gradient", "--metric", "iou", "--budget", 20, "--limit", 20, "--out", tmp_path / "r", "--json")
+    code, out, err = sycam(
+        "synth", "gradient", "--metric", "iou", "--budget", 20, "--limit", 20, "--out", tmp_path / "r", "--json"
+    )
     assert code == 0
     assert err == ""
     document = json.loads(out)
@@ -99,7 +101,9 @@ def test_score_all_leaves_out_what_the_network_cannot_give(sycam):
 def test_an_oracle_of_ones_own(sycam, tmp_path):
     oracle = tmp_path / "mine.py"
     oracle.write_text("def coolness(query, direction='high', bounds=(0, 1)):\n    return 1 - query.heatmaps.mean((1, 2))\n")
-    code, out, _ = sycam("synth", "pixelwise", "--oracle", f"{oracle}:coolness", "--budget", 15, "--limit", 16, "--out", tmp_path / "r")
+    code, out, _ = sycam(
+        "synth", "pixelwise", "--oracle", f"{oracle}:coolness", "--budget", 15, "--limit", 16, "--out", tmp_path / "r"
+    )
     assert code == 0
     assert "coolness" in out
     code, _, err = sycam("synth", "pixelwise", "--oracle", f"{oracle}:hotness", "--budget", 5)
@@ -146,10 +150,18 @@ BROKEN = {
     "a missing parenthesis": ("(check-synth)", "(check-synth", r"where ')' is expected"),
     "an unknown terminal": ("(G Map)", "(Grad Map)", "unknown"),
     "a wrong sort": ("(G Map)", "(G Real)", "Real"),
-    "an empty grammar": ("(M Map (A\n           G\n           (m* M M)\n           (mrelu M))", "(M Map ()", "the rule of 'M' is empty"),
+    "an empty grammar": (
+        "(M Map (A\n           G\n           (m* M M)\n           (mrelu M))",
+        "(M Map ()",
+        "the rule of 'M' is empty",
+    ),
     "an undeclared operator": ("(declare-fun gap (Map) Real)", "", "declare it first with (declare-fun gap (Map) Real)"),
     "an integer where a real belongs": ("(ite (> x 0.0) x 0.0)", "(ite (> x 0) x 0.0)", "write 0.0"),
-    "a command that is not acted on": ("(check-synth)", "(constraint true)\n(check-synth)", "(constraint ...) is not supported yet"),
+    "a command that is not acted on": (
+        "(check-synth)",
+        "(constraint true)\n(check-synth)",
+        "(constraint ...) is not supported yet",
+    ),
     "an oracle in the file": ("(check-synth)", "(declare-oracle-fun f (Real) Real f)\n(check-synth)", "declare-oracle-fun"),
 }
 
@@ -215,7 +227,9 @@ def test_a_network_that_gives_nan_is_named(sycam, tmp_path):
         "    model[0].weight.data[:] = float('nan')\n    return model\n"
     )
     images = some_images(tmp_path / "images", 4)
-    code, _, err = sycam("synth", "gradient", "--model", f"{factory}:net", "--size", 64, "--images", images, "--out", tmp_path / "r")
+    code, _, err = sycam(
+        "synth", "gradient", "--model", f"{factory}:net", "--size", 64, "--images", images, "--out", tmp_path / "r"
+    )
     assert code == 2
     assert "NaN" in err
     assert "Traceback" not in err
@@ -224,7 +238,9 @@ def test_a_network_that_gives_nan_is_named(sycam, tmp_path):
 def start(tmp_path, *arguments):
     command = [sys.executable, "-c", "from sycam.cli import main; main()", "synth", "gradient", "--metric", "average-drop",
                "--budget", "100000", "--out", str(tmp_path / "run"), *arguments]  # fmt: skip
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ, "COLUMNS": "100"})
+    return subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ, "COLUMNS": "100"}
+    )
 
 
 def tried(tmp_path):

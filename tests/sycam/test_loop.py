@@ -137,7 +137,7 @@ def test_terms_that_are_not_finite_and_terms_seen_before(candidates):
         iter([Candidate(cam_from_text(t).term, 1) for t in texts]), MetricOracle(cache, metric("average-gain")), None, Budget(),
         on_batch=lambda _, batch: tried.extend(batch),
     )  # fmt: skip
-    assert [t.status for t in tried][0] == "invalid"
+    assert next(t.status for t in tried) == "invalid"
     assert tried[0].reason.startswith("NaN or infinite on image-")
     assert tried[2].status == "same"
     assert tried[2].reason == "heatmaps of candidate 2"
