@@ -9,7 +9,7 @@ demo: $(VENV)/.core
 	$(BIN)/sycam synth grammars/gradient.sy --metric average-drop
 
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

@@ -6,7 +6,7 @@ import pytest
 from setting import RELU, VARIABLES, cam, cam_context, one_class
 
 from sycam.theory import CAM
-from sygus import INT, REAL, Context, Equivalence, Function, Input, Term, Variable, exact, read_term
+from sygus import INT, REAL, Context, Equivalence, Function, Input, Solver, Term, Variable, exact, read_term
 from sygus.abstraction import Abstraction, Instance
 from sygus.core import apply
 from sygus.solver import Claim
@@ -289,6 +289,25 @@ def test_a_refutation_becomes_a_point_that_separates_later_terms(solver):
     assert counts.claims - asked <= len(texts) + 2, "earlier counterexamples lead almost straight to the class"
     later = classes.representatives([cam("(+ (gap A) 7.0)")])
     assert later == [cam("(+ (gap A) 7.0)")]
+
+
+@pytest.mark.parametrize("batch", [1, 4, 24])
+def test_every_rival_of_a_bucket_is_tried(batch):
+    """Without models nothing tells rivals apart: the class may be the last of the bucket."""
+
+    class Modelless(Solver):
+        def model(self, formulas):
+            return None
+
+    names = [Variable(name, REAL) for name in "stuvwxyz"]
+    leaves = [Term(v) for v in names]
+    terms = [*leaves, *(apply("+", v, real(0)) for v in reversed(leaves)), *(apply("*", real(1), v) for v in leaves)]
+    with Modelless() as solver:
+        classes = blind(Equivalence(Context(), names, solver))
+        found = [r for start in range(0, 24, batch) for r in classes.representatives(terms[start : start + batch])]
+    assert found == [*leaves, *reversed(leaves), *leaves]
+    assert classes.counts.merges == 16 and classes.counts.classes == 8
+    assert len({frozenset(pair[:2]) for pair in classes.undecided}) == classes.counts.undecided
 
 
 def test_every_counterexample_is_exact_and_separates(solver):
