@@ -1,6 +1,6 @@
 """Three metrics of one's own, from the shortest to the one that says most. Search with one of them like this:
 
-    sycam synthesise --metric examples/compact_gain_oracle.py:compact_gain ...
+    sycam synth gradient --oracle examples/compact_gain_oracle.py:compact_gain ...
 
 A metric is asked about N jobs at once. A job is one candidate's heatmap on one image, and the answer is one number per
 job, a tensor [N]. Everything that it may look at is in the query:

@@ -48,9 +48,11 @@ def heatmaps(
     if not isinstance(images, Tensor) or images.ndim != 4 or images.shape[1] != 3:
         shape = list(images.shape) if isinstance(images, Tensor) else type(images).__name__
         raise SycamError(f"images must be a normalised tensor [B, 3, H, W], not {shape}")
+    if not images.is_floating_point() or not len(images):
+        raise SycamError(f"images must be at least one, normalised and floating point; got {len(images)} of {images.dtype}")
     network = _network(model, layer, images)
-    if classes is not None and (classes.ndim != 1 or len(classes) != len(images)):
-        raise SycamError(f"classes must be one for each of the {len(images)} images, not of shape {list(classes.shape)}")
+    _check_classes(classes, len(images), network)
+    images = images.to(next((p.dtype for p in network.model.parameters()), images.dtype))
     return cam_heatmaps([chosen], network, images, classes)[0]
 
 
@@ -85,7 +87,10 @@ def score(
     torch.Size([8])
     """
     chosen = _cam(cam)
+    if not isinstance(images, ImageSet):
+        raise SycamError(f"score takes an ImageSet, from load_images(path, network.preprocessing), not {type(images).__name__}")
     network = _network(model, layer, images.pixels)
+    _check_classes(classes, len(images), network)
     cache = TerminalCache(network, images, chosen.terminals, classes)
     return score_cams([chosen], MetricOracle(cache, find_metric(metric)))[0]
 
@@ -103,6 +108,17 @@ def score_cams(cams: list[Cam], oracle: MetricOracle) -> Tensor:
     return oracle.score(maps, torch.arange(len(oracle.cache)))
 
 
+def _check_classes(classes: Tensor | None, count: int, network: Network) -> None:
+    """One class of the network for each image, or None."""
+    if classes is None:
+        return
+    if not isinstance(classes, Tensor) or classes.ndim != 1 or len(classes) != count or classes.is_floating_point():
+        given = f"of shape {list(classes.shape)} and {classes.dtype}" if isinstance(classes, Tensor) else repr(classes)
+        raise SycamError(f"classes must be a tensor of one integer for each of the {count} images, not {given}")
+    if bool(((classes < 0) | (classes >= network.n_classes)).any()):
+        raise SycamError(f"{network.name} has the classes 0 to {network.n_classes - 1}; got {classes.tolist()}")
+
+
 def _cam(cam: CamLike) -> Cam:
     if isinstance(cam, Result):
         return cam.answer.cam
@@ -117,4 +133,6 @@ def _network(model: nn.Module | Network | str, layer: str | None, images: Tensor
     if isinstance(model, nn.Module):
         device = next((p.device for p in model.parameters()), torch.device("cpu"))
         return load_network(model, layer=layer, size=images.shape[-1], device=device)
+    if not isinstance(model, str):
+        raise SycamError(f"a model is an nn.Module, a Network or a name, not {type(model).__name__}")
     return load_network(model, layer=layer)

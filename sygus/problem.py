@@ -12,13 +12,14 @@ from .terms import Function, Sort, Term, Variable
 
 @dataclass
 class Target:
-    """A function to synthesise: name, arguments, result and grammar."""
+    """A function to synthesise: name, arguments with their places, result and grammar."""
 
     name: str
     variables: tuple[Variable, ...]
     result: Sort
     grammar: Grammar
     place: Place
+    places: dict[str, Place] = field(default_factory=dict)
 
 
 @dataclass
@@ -26,7 +27,7 @@ class Problem:
     """A SyGuS-IF file, read.
 
     Attributes:
-        file: where it came from, for messages.
+        file, text: where it came from, for messages.
         commands: the parse tree, in order.
         variables: `declare-var`, by name.
         functions: `define-fun` and `declare-fun`, by name.
@@ -36,6 +37,7 @@ class Problem:
     """
 
     file: str
+    text: str = ""
     logic: str | None = None
     commands: list[syntax.Command] = field(default_factory=list)
     sorts: dict[str, Sort] = field(default_factory=dict)
@@ -47,6 +49,10 @@ class Problem:
     not_acted_on: list[tuple[str, Place]] = field(default_factory=list)
     checked: bool = False
 
+    def error(self, message: str, place: Place) -> SygusError:
+        """An error at a place of this file, with its line."""
+        return SygusError(message, place, self.text)
+
     def target(self) -> Target:
         """The one function to synthesise, where every command of the file can be obeyed.
 
@@ -55,9 +61,15 @@ class Problem:
         """
         if self.not_acted_on:
             command, place = self.not_acted_on[0]
-            raise SygusError(f"{command} is not supported yet, and a file is obeyed whole or not at all: take it out", place)
-        if len(self.targets) != 1:
-            raise SygusError(f"{self.file}: expected one synth-fun, found {len(self.targets)}")
+            raise self.error(f"{command} is not supported yet, and a file is obeyed whole or not at all: take it out", place)
+        if not self.targets:
+            raise SygusError(
+                f"{self.file}: no synth-fun: a grammar file says what to synthesise, (synth-fun weight ((A Map)) Real ...); a "
+                "file of define-funs goes to score and explain"
+            )
+        if len(self.targets) > 1:
+            raise self.error("a second synth-fun: a run synthesises one function, give the other a file of its own",
+                             self.targets[1].place)  # fmt: skip
         if not self.checked:
             raise SygusError(f"{self.file}: no (check-synth): nothing is asked for; add it as the last command")
         return self.targets[0]

@@ -40,7 +40,9 @@ def read_file(path: Path | str, theory: Theory = CORE) -> Problem:
     except OSError as error:
         raise SygusError(f"cannot read {path}: {error.strerror}") from None
     except UnicodeDecodeError as error:
-        raise SygusError(f"{path} is not UTF-8: byte {error.start} is {error.object[error.start]:#04x}") from None
+        raise SygusError(
+            f"{path} is not UTF-8: byte {error.start} is {error.object[error.start]:#04x}; save it as UTF-8"
+        ) from None
     return read(text, str(path), theory)
 
 
@@ -83,7 +85,7 @@ def read_term(
 class _Resolver:
     def __init__(self, text: str, file: str, theory: Theory) -> None:
         self.text, self.file, self.theory = text, file, theory
-        self.result = Problem(file)
+        self.result = Problem(file, text)
 
     def error(self, message: str, node: Any) -> SygusError:
         return SygusError(message, self.place(node), self.text)
@@ -208,7 +210,8 @@ class _Resolver:
         if command.grammar is None:
             raise self.error(f"synth-fun {name!r} has no grammar: give one, ((W {result})) ((W {result} (...)))", command)
         grammar = self.grammar(command.grammar, variables, result)
-        self.result.targets.append(Target(name, variables, result, grammar, self.place(command)))
+        places = {_symbol(item.name): self.place(item) for item in command.variables.children}
+        self.result.targets.append(Target(name, variables, result, grammar, self.place(command), places))
 
     # Sorts --------------------------------------------------------------------------------------------------------------
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 
 import typer
@@ -27,16 +28,23 @@ app.command("check")(check.check)
 app.command("list")(listing.list_)
 
 
+INTERRUPTED = 130
+
+
 def main() -> None:
     """Runs the command line. Bad input: one message on stderr and exit code 2."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal that cannot show λ shows a question mark
     try:
         app()
     except (SycamError, SygusError) as error:
         fail(str(error))
         sys.exit(2)
-    except KeyboardInterrupt:
-        fail("interrupted")
-        sys.exit(130)
+    except SystemExit as stop:
+        if stop.code == INTERRUPTED:  # typer's own exit code for Ctrl-C; during a search the loop ends with its best instead
+            fail("interrupted: there is no answer yet")
+        raise
 
 
 __all__ = ["app", "main"]

@@ -61,5 +61,6 @@ def explain(
             }
         )  # fmt: skip
     else:
-        console.out.print(f"{name}, p = {probability:.3f}; {chosen.name}: {chosen.term}", soft_wrap=True, markup=False)
+        named = chosen.name if chosen.name == str(chosen.term) else f"{chosen.name}: {chosen.term}"
+        console.out.print(f"{name}, p = {probability:.3f}; {named}", soft_wrap=True, markup=False)
         console.out.print(f"picture  {out}", soft_wrap=True)

@@ -33,7 +33,7 @@ def synth(
     limit: options.Limit = None,
     device: options.Device = "cpu",
     classes: options.Classes = "predicted",
-    budget: Annotated[str, typer.Option(help="When to stop: 1000 (candidates), 90s, 5m, 40000passes, or several.")] = "1000",
+    budget: Annotated[str, typer.Option(help="When to stop: 500 (candidates), 90s, 5m, 40000passes, or several.")] = "500",
     max_size: Annotated[int, typer.Option(min=1, help="The largest term.")] = 15,
     target: Annotated[Optional[float], typer.Option(help="Stop once this score is reached (0.5 is 50 per cent).")] = None,
     held_out: Annotated[float, typer.Option(help="The share of images that the search never sees; 0 for none.")] = 0.5,
@@ -65,14 +65,13 @@ def synth(
     console.out.print()
     console.out.print(console.result_table(result["table"], chosen))
     console.out.print()
-    console.out.print(result["verdict"], soft_wrap=True)
+    console.out.print(result["verdict"])
     counts = result["counts"]
     console.out.print(
         f"Stopped by: {result['stopped_by']}. {counts['terms']:,} terms, {counts['classes']:,} classes, "
         f"{counts['merges']:,} merges proved, {counts['undecided']:,} pairs undecided; {counts['candidates']:,} candidates on "
         f"{counts['images_searched']:,} images, {counts['same_heatmaps']:,} with the heatmaps of an earlier one, "
-        f"{counts['rejected_early']:,} rejected early, {counts['masked_passes']:,} masked passes.",
-        soft_wrap=True,
+        f"{counts['rejected_early']:,} rejected early, {counts['masked_passes']:,} masked passes."
     )
     console.out.print(f"\n{result['answer']['define_fun']}\n", soft_wrap=True, markup=False)
     for what, name in (("report", "report.html"), ("picture", "gallery.png"), ("answer", "answer.sy")):

@@ -97,7 +97,7 @@ def load_network(
     if layer is None and loaded.layer is not None:
         network.layer_chosen_by = "default"
     if classes is not None and network.n_classes != classes:
-        raise SycamError(f"{loaded.name} has {network.n_classes} classes, not {classes}: give --classes {network.n_classes}")
+        raise SycamError(f"{loaded.name} has {network.n_classes} classes, not {classes}: they must agree")
     return network
 
 

@@ -117,6 +117,8 @@ class Network:
         A, logits = self.activations(examples)
         self._overwrites_input = examples._version != before
         self.n_classes = logits.shape[1]
+        if self.n_classes < 2:
+            raise SycamError(f"{self.name} has one output: a softmax over it is always 1, give a network of two classes or more")
         self.channels, self.map_size = A.shape[1], (A.shape[2], A.shape[3])
         self.class_names = class_names if class_names and len(class_names) == self.n_classes else None
         self._cut = cut(model, self._module, examples)

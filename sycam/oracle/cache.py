@@ -10,6 +10,7 @@ from torch import Tensor
 from sycam.errors import SycamError
 from sycam.images import ImageSet
 from sycam.network import Network
+from sycam.network.batching import images_at_once
 from sycam.terminals import View, terminal
 from sycam.theory import Evaluator
 
@@ -22,7 +23,7 @@ class TerminalCache:
         images: pixels, labels, masks.
         names: the terminals to compute; A always is.
         classes: [N] int64, the image class that is explained; None for the predicted one.
-        batch: images per forward pass.
+        batch: images per forward pass; None for what suits the device.
         chunk: masked images per pass for terminals that need many (`drop`, `score`).
         on_batch: told after each batch how many images are done.
 
@@ -39,7 +40,7 @@ class TerminalCache:
         images: ImageSet,
         names: Sequence[str],
         classes: Tensor | None = None,
-        batch: int = 32,
+        batch: int | None = None,
         chunk: int = 64,
         on_batch: Callable[[int], None] | None = None,
     ) -> None:
@@ -49,6 +50,7 @@ class TerminalCache:
             terminal(name)
         parts: dict[str, list[Tensor]] = {name: [] for name in wanted}
         found_classes, probabilities = [], []
+        batch = batch or min(128, images_at_once(network.device, *images.pixels.shape[-2:]))
         for start in range(0, len(images), batch):
             places = slice(start, start + batch)
             given = None if classes is None else classes[places]

@@ -12,14 +12,12 @@ from sycam.errors import SycamError
 from sycam.heatmap import post
 from sycam.metrics.query import Query
 from sycam.metrics.registry import Metric
+from sycam.network.batching import images_at_once
 from sycam.theory import combined_maps
 from sygus import Term
 
 from .cache import TerminalCache
 
-# glibc gives allocations above 32 MiB back to the system at once, and the next layer faults their pages in again: on a CPU,
-# MobileNetV2 takes 6 ms an image in batches of 4 and 17 in batches of 128. A GPU wants work.
-PIXELS_OF_BATCH = 1 << 18  # of the masked images that go through a network on a CPU together
 BYTES_OF_HEATMAPS = 31 << 20  # at most so much for the heatmaps of one query on a CPU; on a GPU four times that
 
 
@@ -58,8 +56,7 @@ class MetricOracle:
         self.spent = Spent()
         images = cache.images
         self._size = (images.pixels.shape[-2], images.pixels.shape[-1])
-        small = max(1, min(128, PIXELS_OF_BATCH // (self._size[0] * self._size[1])))
-        self.batch = batch or (small if cache.network.device.type == "cpu" else 512)
+        self.batch = batch or images_at_once(cache.network.device, *self._size)
         if metric.needs_masks and not bool(images.has_mask.all()):
             bare = [name for name, has in zip(images.names, images.has_mask.tolist(), strict=True) if not has]
             raise SycamError(

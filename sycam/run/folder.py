@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,12 @@ class RunFolder:
 
     path: Path
 
+    @staticmethod
+    def check(path: Path) -> None:
+        """Refuses a folder that holds a run already, before anything is computed for it."""
+        if (path / "journal.sqlite").exists():
+            raise SycamError(f"{path} holds a run already: name another folder with --out, or remove it")
+
     @classmethod
     def create(cls, path: Path) -> RunFolder:
         """A new folder at `path`.
@@ -34,8 +41,7 @@ class RunFolder:
         Raises:
             SycamError: it holds a run already, or cannot be made.
         """
-        if (path / "journal.sqlite").exists():
-            raise SycamError(f"{path} holds a run already: name another folder, or remove it")
+        cls.check(path)
         try:
             (path / "overlays").mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -101,7 +107,7 @@ class RunFolder:
         )  # fmt: skip
         (self.path / "gallery.png").write_bytes(sheet.getvalue())
         for i, place in enumerate(shown.tolist()):
-            stem = Path(cache.images.names[place]).stem
+            stem = re.sub(r"[^\w.-]+", "_", str(Path(cache.images.names[place]).with_suffix("")))
             explain_figure(
                 pixels[i], heatmaps[0, i], self.path / "overlays" / f"{stem}.png", image_class=names[i],
                 probability=float(cache.p[place]), expression=str(result.term),

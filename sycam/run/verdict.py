@@ -6,6 +6,8 @@ from sycam.metrics.registry import Metric
 
 from .result import Row, difference
 
+TIE = 5e-5  # half of the last digit that is shown
+
 
 def verdict(rows: list[Row], metric: Metric) -> str:
     """Whether the answer beats the known CAMs that the grammar derives, on held-out images where there are any.
@@ -26,13 +28,18 @@ def verdict(rows: list[Row], metric: Metric) -> str:
     points = f"{100 * abs(gap['mean']):.2f} points"
     margin = f"{points} (95% interval of the paired difference {100 * gap['lo']:.2f} to {100 * gap['hi']:.2f})"
     images = f"{len(answer.held_out)} held-out images"
+    sure = "" if gap["lo"] > 0 or gap["hi"] < 0 else ", within the noise"
+    if abs(gap["mean"]) < TIE:
+        return (
+            f"On {images} the answer scores as {best.cam.name} does, the best known CAM that its grammar derives: what it won on "
+            "the search images did not carry over."
+        )
     if gap["mean"] > 0:
-        sure = "" if gap["lo"] > 0 else ", within the noise"
         return (
             f"On {images} the answer beats every known CAM that its grammar derives; the best of them, {best.cam.name}, "
             f"by {margin}{sure}."
         )
     return (
-        f"On {images} the answer does not beat {best.cam.name}, a known CAM that its grammar derives: it is worse by {margin}. "
-        "What it won on the search images did not carry over."
+        f"On {images} the answer does not beat {best.cam.name}, a known CAM that its grammar derives: it is worse by "
+        f"{margin}{sure}. What it won on the search images did not carry over."
     )

@@ -76,30 +76,32 @@ def read_problem(path: Path) -> CamProblem:
     problem = read_file(path, CAM)
     target = problem.target()
     if target.result not in (REAL, MAP):
-        raise SygusError(
+        raise problem.error(
             f"the function {target.name!r} returns {target.result}; a CAM returns Real (channel weights) or Map (contributions)",
             target.place,
         )
     for variable in target.variables:
-        check_terminal(variable, target.place)
+        check_terminal(variable, target.places[variable.name], problem)
     for assumed, place in problem.assumptions:
         try:
             assumptions([assumed], Context(CAM))
         except SygusError as error:
-            raise SygusError(error.message, place) from None
-        check_terminal(assumed.args[0].symbol, place)  # type: ignore[arg-type]
+            raise problem.error(error.message, place) from None
+        check_terminal(assumed.args[0].symbol, place, problem)  # type: ignore[arg-type]
     return CamProblem(problem, target, target.grammar.terminals())
 
 
-def check_terminal(variable: Variable, place: Place) -> None:
+def check_terminal(variable: Variable, place: Place, problem: Problem) -> None:
     """A variable of a file must be a terminal, of that terminal's sort."""
     if variable.name not in TERMINALS:
-        raise SygusError(
+        raise problem.error(
             f"unknown terminal {variable.name!r}{nearest(variable.name, TERMINALS)}; `sycam list terminals` shows all", place
         )
     known = terminal_variable(variable.name)
     if known.sort != variable.sort:
-        raise SygusError(f"terminal {variable.name!r} has sort {known.sort}, not {variable.sort}", place)
+        raise problem.error(
+            f"terminal {variable.name!r} has sort {known.sort}, not {variable.sort}: write ({variable.name} {known.sort})", place
+        )
 
 
 def _counterexample(term: Term, cache: TerminalCache) -> str | None:

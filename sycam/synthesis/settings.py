@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
+
+from sycam.errors import SycamError
 
 
 @dataclass
@@ -18,7 +21,7 @@ class Settings:
         dump_smt2: a folder for the queries that cvc5 leaves undecided.
     """
 
-    budget: str | int = 1000
+    budget: str | int = 500
     max_size: int = 15
     target: float | None = None
     held_out: float = 0.5
@@ -26,3 +29,22 @@ class Settings:
     classes: str = "predicted"
     batch: int | None = None
     dump_smt2: Path | None = None
+
+    def checked(self) -> Settings:
+        """These settings.
+
+        Raises:
+            SycamError: one of them makes no sense.
+        """
+        accepted = {
+            "max_size": (self.max_size, isinstance(self.max_size, int) and self.max_size >= 1, "a size of at least 1"),
+            "target": (self.target, self.target is None or math.isfinite(self.target), "a finite score"),
+            "held_out": (self.held_out, 0 <= self.held_out < 1, "a share, at least 0 and below 1"),
+            "seed": (self.seed, isinstance(self.seed, int) and 0 <= self.seed < 2**63, "a whole number from 0 below 2^63"),
+            "classes": (self.classes, self.classes in ("predicted", "labelled"), "'predicted' or 'labelled'"),
+            "batch": (self.batch, self.batch is None or self.batch >= 1, "at least 1 image"),
+        }
+        for name, (value, fits, wanted) in accepted.items():
+            if not fits:
+                raise SycamError(f"{name.replace('_', '-')} must be {wanted}, not {value!r}")
+        return self

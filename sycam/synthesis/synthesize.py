@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ from sycam.run.manifest import manifest
 from sycam.run.result import Result, Row
 from sycam.run.verdict import verdict
 from sygus import Enumerator, Equivalence, Solver
+from sygus.errors import nearest
 
 from .budget import Budget
 from .loop import Incumbent, Search, Tried, search
@@ -86,15 +87,17 @@ def synthesize(
     >>> result.metric.name, len(result.rows) > 3, result.cam(torch.zeros(1, 3, 64, 64)).shape
     ('average-gain', True, torch.Size([1, 64, 64]))
     """
-    settings = settings or Settings(**{k: options.pop(k) for k in list(options) if k in Settings.__dataclass_fields__})
+    given = {k: options.pop(k) for k in list(options) if k in Settings.__dataclass_fields__}
+    settings = replace(settings or Settings(), **given).checked()
     clock = _Clock(observer or Observer())
     path = cam_names.find_grammar(grammar)
     problem = read_problem(path)
     chosen = find_metric(metric)
     budget = Budget.parse(settings.budget)
-    folder = RunFolder.create(Path(out)) if out is not None else None
+    if out is not None:
+        RunFolder.check(Path(out))
     with clock.phase("network"):
-        network = model if isinstance(model, Network) else load_network(model, **options)
+        network = _network(model, options)
     with clock.phase("images"):
         pool = _usable(_images(images, model, network, limit, settings.seed), chosen, clock.observer)
         check_labels(pool, network, settings.classes)
@@ -105,6 +108,7 @@ def synthesize(
         for warning in warnings:
             clock.observer.warn(warning)
     oracles = [MetricOracle(cache, chosen, settings.batch) for cache in caches]
+    folder = RunFolder.create(Path(out)) if out is not None else None
     with Journal(folder.journal if folder else None) as journal, Solver() as solver:
         with clock.phase("known CAMs"):
             known = _known_rows(problem, oracles[0])
@@ -132,7 +136,10 @@ def synthesize(
             )
         with clock.phase("held-out images"):
             _mark_derived(known, problem, classes, learner)
-            rows = _rows(found.incumbent, problem, known, oracles)
+            rows, empty = _rows(found.incumbent, problem, known, oracles)
+            if empty:
+                clock.observer.warn(empty)
+                warnings.append(empty)
         journal.commit()
     counts = _counts(found, learner, classes, oracles, network, clock)
     result = Result(
@@ -147,16 +154,36 @@ def synthesize(
     return result
 
 
+def _network(model: str | nn.Module | Network, options: dict[str, Any]) -> Network:
+    """The network that `model` and the options name."""
+    known = ("weights", "layer", "size", "resize", "mean", "std", "device")
+    for name in options:
+        if name not in known:
+            raise SycamError(f"no option {name!r}{nearest(name, [*known, *Settings.__dataclass_fields__])}")
+    if not isinstance(model, Network):
+        return load_network(model, **options)
+    if any(value is not None for value in options.values()):
+        raise SycamError(f"{', '.join(options)}: a Network is used as it is; give these to load_network")
+    return model
+
+
 def find_metric(metric: str | Metric) -> Metric:
     """The metric of that name, or the user's own in `file.py:Name`."""
     if isinstance(metric, Metric):
         return metric
+    if not isinstance(metric, str):
+        raise SycamError(f"a metric is a name, file.py:Name or a Metric, not {type(metric).__name__}")
     return load_oracle(metric) if ":" in metric else metric_named(metric)
 
 
 def _images(images: str | Path | ImageSet | None, model: Any, network: Network, limit: int | None, seed: int) -> ImageSet:
     if isinstance(images, ImageSet):
-        return images
+        if limit is None or limit >= len(images):
+            return images
+        draw = torch.randperm(len(images), generator=torch.Generator().manual_seed(seed))[:limit]
+        return images.select(draw.sort().values)
+    if images is not None and not isinstance(images, (str, Path)):
+        raise SycamError(f"images are a path or an ImageSet, not {type(images).__name__}: see load_images")
     if images is None:
         if model != "embedded":
             raise SycamError("no images: the embedded ones go with the embedded model only; name a folder or a CSV (--images)")
@@ -183,8 +210,6 @@ def check_labels(images: ImageSet, network: Network, classes: str) -> None:
     Raises:
         SycamError: naming the image.
     """
-    if classes not in ("predicted", "labelled"):
-        raise SycamError(f"classes to explain are 'predicted' or 'labelled', not {classes!r}")
     wrong = images.labels >= network.n_classes
     if classes == "labelled":
         wrong |= images.labels < 0
@@ -198,8 +223,6 @@ def check_labels(images: ImageSet, network: Network, classes: str) -> None:
 
 def _split(images: ImageSet, settings: Settings) -> list[ImageSet]:
     """Search and held-out images; one part where nothing is held out."""
-    if not 0 <= settings.held_out < 1:
-        raise SycamError(f"the share of images held out must be at least 0 and below 1, not {settings.held_out}")
     if settings.held_out == 0:
         return [images]
     searched, held_out = split(images.labels, 1 - settings.held_out, settings.seed)
@@ -262,20 +285,31 @@ def _mark_derived(known: list[_Known], problem: CamProblem, classes: Equivalence
             row.derived = learner.reached(classes.representatives([term])[0])
 
 
-def _rows(best: Incumbent, problem: CamProblem, known: list[_Known], oracles: list[MetricOracle]) -> list[Row]:
-    """The final table: the answer, then the known CAMs, on search and held-out images."""
+def _rows(best: Incumbent, problem: CamProblem, known: list[_Known], oracles: list[MetricOracle]) -> tuple[list[Row], str]:
+    """The final table: the answer, then the known CAMs, on search and held-out images; and a warning about an answer that
+    draws nothing."""
     answer = Cam(problem.target.name, best.term, "synthesised")
     if best.name:
         answer = Cam(best.name, best.term, "known.sy")
     listed = [_Known(answer, best.values, True), *(k for k in known if k.cam.name != best.name)]
     held_out = None
+    maps, finite = oracles[-1].maps([k.cam.term for k in listed])
     if len(oracles) > 1:
-        maps, _ = oracles[1].maps([k.cam.term for k in listed])
         held_out = oracles[1].score(maps, torch.arange(len(oracles[1].cache)))
-    return [
+    rows = [
         Row(k.cam, "known" if i else "answer", k.derived, k.values, held_out[i] if held_out is not None else None)
         for i, k in enumerate(listed)
     ]
+    part, broken = ("held-out" if len(oracles) > 1 else "search"), int((~finite[0]).sum())
+    empty = int((maps[0].flatten(1).amax(1) == 0).sum())
+    if broken:
+        return rows, f"the answer is NaN or infinite on {broken} of {len(finite[0])} {part} images, and draws nothing there"
+    if empty:
+        return (
+            rows,
+            f"the answer's heatmap is empty on {empty} of {len(finite[0])} {part} images: look at what the metric rewards",
+        )
+    return rows, ""
 
 
 def _progress(state: Search, learner: Enumerator, classes: Equivalence, oracle: MetricOracle, budget: Budget) -> Progress:

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from sycam.heatmap import minmax, upsample
+from sycam.network.batching import images_at_once
 from sycam.terminals.registry import register_terminal
 from sycam.terminals.view import View
 
@@ -57,8 +58,9 @@ def masked_logits(view: View) -> tuple[Tensor, Tensor]:
         blank = network.logits(torch.zeros_like(images[:1]))  # [1, C]
         logit += blank[0, view.classes, None]
         probability += blank.softmax(1)[0, view.classes, None]
-    for start in range(0, len(image), view.chunk):
-        of, k = image[start : start + view.chunk], channel[start : start + view.chunk]
+    chunk = min(view.chunk, images_at_once(network.device, *images.shape[-2:]))
+    for start in range(0, len(image), chunk):
+        of, k = image[start : start + chunk], channel[start : start + chunk]
         masks = minmax(upsample(A[of, k], (images.shape[2], images.shape[3])))  # [chunk, H, W]
         logits = network.logits(images[of] * masks[:, None])
         logit[of, k] = logits.gather(1, view.classes[of, None])[:, 0]

@@ -22,7 +22,7 @@ class View:
         classes: image class of each, [N]; the predicted ones where None.
         activations: A, with `logits`, if someone has them already.
         logits: of these images, [N, C].
-        chunk: how many images one batch may hold when a terminal needs many passes for each image; it changes speed and
+        chunk: how many images one batch may hold at most when a terminal needs many passes for each image; it changes speed and
             memory, and results by rounding only.
 
     Attributes:

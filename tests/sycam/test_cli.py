@@ -148,7 +148,7 @@ def test_check_says_what_synth_would_say(sycam, tmp_path):
 
 BROKEN = {
     "a missing parenthesis": ("(check-synth)", "(check-synth", r"where ')' is expected"),
-    "an unknown terminal": ("(G Map)", "(Grad Map)", "unknown"),
+    "an unknown terminal": ("(G Map)", "(G Map) (Grad Map)", "unknown terminal 'Grad'"),
     "a wrong sort": ("(G Map)", "(G Real)", "Real"),
     "an empty grammar": (
         "(M Map (A\n           G\n           (m* M M)\n           (mrelu M))",
@@ -209,6 +209,8 @@ def test_bad_images_models_layers_and_weights(sycam, tmp_path):
         (["--metric", "iou", "--images", images], "mask"),
         (["--mean", "a,b"], "--mean"),
         (["--metric", "iuo"], "did you mean 'iou'"),
+        (["--seed", "-1"], "seed must be a whole number"),
+        (["--target", "nan"], "target must be a finite score"),
     ]
     for arguments, message in cases:
         code, out, err = sycam("synth", "gradient", "--budget", 5, "--out", tmp_path / "run", *arguments)

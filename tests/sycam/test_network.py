@@ -412,7 +412,7 @@ def test_factory_errors(factory):
         load_network(f"{factory}:build", size=8)
     with pytest.raises(SycamError, match=r"Tiny does not say which input it was trained on: give --size PIXELS"):
         load_network(Tiny())
-    with pytest.raises(SycamError, match="Tiny has 3 classes, not 4: give --classes 3"):
+    with pytest.raises(SycamError, match="Tiny has 3 classes, not 4: they must agree"):
         load_network(Tiny(), size=2, classes=4)
     with pytest.raises(SycamError, match=r"no torchvision classifier 'resnet51' .did you mean resnet50"):
         load_network("resnet51")

@@ -210,15 +210,68 @@ def test_a_labelled_class_is_explained_when_asked():
         ({"grammar": "gradiant"}, SygusError, "did you mean 'gradient'"),
         ({"metric": "average-gian"}, SycamError, "did you mean 'average-gain'"),
         ({"budget": "soon"}, SycamError, "no budget 'soon'"),
-        ({"held_out": 1.0}, SycamError, "held out must be at least 0 and below 1"),
+        ({"held_out": 1.0}, SycamError, "held-out must be a share, at least 0 and below 1"),
         ({"classes": "all"}, SycamError, "'predicted' or 'labelled'"),
         ({"images": "nowhere"}, SycamError, "no such file or folder: nowhere"),
+        ({"images": [1, 2]}, SycamError, "images are a path or an ImageSet, not list"),
+        ({"seed": -1}, SycamError, "seed must be a whole number from 0"),
+        ({"target": float("nan")}, SycamError, "target must be a finite score"),
+        ({"max_size": 0}, SycamError, "max-size must be a size of at least 1"),
+        ({"budgett": 5}, SycamError, "no option 'budgett'; did you mean 'budget'"),
+        ({"size": 32}, SycamError, "a Network is used as it is"),
+        ({"metric": len}, SycamError, "a metric is a name, file.py:Name or a Metric, not builtin"),
     ],
 )
 def test_bad_requests_say_what_is_wrong(change, error, message):
     options = {"grammar": "gradient", "metric": "average-gain", "model": tiny_network(), "images": tiny_images(4), "budget": 5}
     with pytest.raises(error, match=message):
         sycam.synthesize(**{**options, **change})
+
+
+def test_a_limit_draws_from_an_image_set_too():
+    result = sycam.synthesize("gradient", "iou", tiny_network(), tiny_images(12), budget=5, limit=8)
+    assert result.counts["images_searched"] == result.counts["images_held_out"] == 4
+
+
+def test_an_answer_that_draws_nothing_is_said(tmp_path):
+    path = tmp_path / "nothing.sy"
+    path.write_text("(set-logic ALL) (synth-fun w ((y Real)) Real ((W Real)) ((W Real ((- y y))))) (check-synth)")
+    result = sycam.synthesize(path, "average-gain", tiny_network(), tiny_images(8), budget=3)
+    assert result.warnings[-1].startswith("the answer's heatmap is empty on 4 of 4 held-out images")
+
+
+def test_images_of_one_name_in_two_folders_get_two_overlays(tmp_path):
+    images = tiny_images(12)
+    images.names[:] = [f"{'ab'[i % 2]}/{i // 2}.png" for i in range(12)]
+    sycam.synthesize("gradient", "iou", tiny_network(), images, budget=5, out=tmp_path / "run")
+    assert len(list((tmp_path / "run" / "overlays").glob("*.png"))) == 6
+
+
+def test_a_run_that_fails_early_leaves_no_folder(tmp_path):
+    with pytest.raises(SycamError):
+        sycam.synthesize("gradient", "iou", tiny_network(), tiny_images(4, masks=False), budget=5, out=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_tie_and_a_loss_are_called_what_they_are():
+    from sycam.cams import Cam, find_cam
+    from sycam.run.result import Row
+    from sycam.run.verdict import verdict
+
+    def rows(answer, known):
+        gradcam = find_cam("gradcam")
+        return [
+            Row(Cam("w", gradcam.term, "synthesised"), "answer", True, answer, answer),
+            Row(gradcam, "known", True, known, known),
+        ]
+
+    values = torch.rand(50, dtype=torch.float64)
+    assert "scores as Grad-CAM does" in verdict(rows(values, values), metric("average-gain"))
+    assert "is worse by 10.00 points" in verdict(rows(values, values + 0.1), metric("average-gain"))
+    assert "within the noise" not in verdict(rows(values, values + 0.1), metric("average-gain"))
+    assert "beats every known CAM" in verdict(rows(values, values + 0.1), metric("average-drop"))
+    noisy = values + torch.randn(50, dtype=torch.float64) + 0.01
+    assert "within the noise" in verdict(rows(values, noisy), metric("average-gain"))
 
 
 def test_heatmaps_of_a_plain_module_and_bad_shapes():
@@ -233,5 +286,5 @@ def test_heatmaps_of_a_plain_module_and_bad_shapes():
     assert not torch.equal(one, given)
     with pytest.raises(SycamError, match="normalised tensor"):
         sycam.heatmaps("gradcam", model, images[0])
-    with pytest.raises(SycamError, match="one for each of the 5 images"):
+    with pytest.raises(SycamError, match="one integer for each of the 5 images"):
         sycam.heatmaps("gradcam", model, images, layer="features.1", classes=torch.zeros(3))
