@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import Annotated, Any, Optional
 
 import typer
 
@@ -20,7 +21,7 @@ def explain(
     cam: Annotated[str, typer.Argument(help="A known CAM, a run's folder, a .sy file, or a term such as '(gap G)'.")],
     image: Annotated[Path, typer.Argument(help="The image file.")],
     out: Annotated[Path, typer.Option(help="The PNG to write.")] = Path("explanation.png"),
-    model: options.Model = "embedded",
+    model: options.MaybeModel = None,
     weights: options.Weights = None,
     layer: options.Layer = None,
     size: options.Size = None,
@@ -33,11 +34,24 @@ def explain(
     ] = None,
     as_json: options.Json = False,
 ) -> None:
-    """Draw IMAGE, the heatmap of CAM and both together, with the class and its probability."""
+    """Draw IMAGE, the heatmap of CAM and both together, with the class and its probability.
+
+    A run's answer is drawn with the run's network, any other CAM with the embedded one, unless --model says otherwise.
+    """
     chosen = find_cam(cam)
     if not image.is_file():
         raise SycamError(f"no such image file: {image}")
-    network = options.network(model, weights, layer, size, resize, mean, std, device)
+    loaded = _of_run(Path(cam)) if model is None else {}
+    network = options.network(
+        model or loaded.get("model", "embedded"),
+        weights or loaded.get("weights"),
+        layer or loaded.get("layer"),
+        size or loaded.get("size"),
+        resize or loaded.get("resize"),
+        mean or loaded.get("mean"),
+        std or loaded.get("std"),
+        device,
+    )
     images = load_images(image, network.preprocessing)
     batch = images.normalised([0], network)
     probabilities = network.logits(batch).softmax(1)[0]
@@ -64,3 +78,19 @@ def explain(
         named = chosen.name if chosen.name == str(chosen.term) else f"{chosen.name}: {chosen.term}"
         console.out.print(f"{name}, p = {probability:.3f}; {named}", soft_wrap=True, markup=False)
         console.out.print(f"picture  {out}", soft_wrap=True)
+
+
+def _of_run(folder: Path) -> dict[str, Any]:
+    """How the network of a run was loaded; nothing where `folder` is no run."""
+    manifest = folder / "manifest.json"
+    if not manifest.is_file():
+        return {}
+    load = json.loads(manifest.read_text(encoding="utf-8"))["load"]
+    if load is None:
+        raise SycamError(f"{folder} was made from Python with a network of its own: name it with --model")
+    return {name: _text(value) if name in ("resize", "mean", "std") else value for name, value in load.items()}
+
+
+def _text(value: Any) -> str:
+    """A number or three as the command line takes them."""
+    return ",".join(map(str, value)) if isinstance(value, list) else str(value)

@@ -10,13 +10,12 @@ import typer
 from sycam.errors import SycamError
 from sycam.network import Network, load_network
 
-Model = Annotated[
-    str,
-    typer.Option(
-        help="A torchvision classifier's name; file.py:function or package.module:function (strings after a second colon are "
-        "its arguments); or 'embedded'."
-    ),
-]
+MODEL_HELP = (
+    "A torchvision classifier's name; file.py:function or package.module:function (strings after a second colon are its "
+    "arguments); or 'embedded'."
+)
+Model = Annotated[str, typer.Option(help=MODEL_HELP)]
+MaybeModel = Annotated[Optional[str], typer.Option(help=MODEL_HELP + " By default the run's own, or 'embedded'.")]
 Weights = Annotated[Optional[Path], typer.Option(help="Weights as safetensors, or a state dict saved by torch.")]
 Layer = Annotated[Optional[str], typer.Option(help="The target layer; by default the last block before pooling.")]
 Images = Annotated[
@@ -56,7 +55,7 @@ def numbers(text: str | None, option: str) -> float | tuple[float, float, float]
 
 
 def network(
-    model: str, weights: Path | None, layer: str | None, size: int | None, resize: str | None, mean: str | None,
+    model: str, weights: Path | str | None, layer: str | None, size: int | None, resize: str | None, mean: str | None,
     std: str | None, device: str,
 ) -> Network:  # fmt: skip
     """The network that the options name."""

@@ -20,7 +20,7 @@ PROTOCOL = "masked pixels: mean colour; class: {classes}; preprocessing and laye
 
 def manifest(
     grammar: Path, terminals: list[str], warnings: list[str], metric: Metric, network: Network, pool: ImageSet,
-    parts: list[ImageSet], settings: Settings,
+    parts: list[ImageSet], settings: Settings, load: dict[str, Any] | None,
 ) -> dict[str, Any]:  # fmt: skip
     """Grammar, metric, protocol, network, images, seed, versions and device, as plain data.
 
@@ -30,6 +30,7 @@ def manifest(
         warnings: assumptions that did not hold.
         metric, network, settings: of the run.
         pool: all images used; parts: those searched on, then those held out.
+        load: how `load_network` was called; None where the caller brought a module or a Network.
     """
     return {
         "sycam": version("sycam"),
@@ -40,6 +41,7 @@ def manifest(
         "metric": {"name": metric.name, "direction": metric.direction, "bounds": list(metric.bounds), "source": metric.source},
         "protocol": PROTOCOL.format(classes=settings.classes),
         "network": network.describe(),
+        "load": load,
         "images": {
             "count": len(pool),
             "search": len(parts[0]),

@@ -98,6 +98,7 @@ def synthesize(
         RunFolder.check(Path(out))
     with clock.phase("network"):
         network = _network(model, options)
+    load = {"model": model, **_plain(options)} if isinstance(model, str) else None
     with clock.phase("images"):
         pool = _usable(_images(images, model, network, limit, settings.seed), chosen, clock.observer)
         check_labels(pool, network, settings.classes)
@@ -144,7 +145,8 @@ def synthesize(
     counts = _counts(found, learner, classes, oracles, network, clock)
     result = Result(
         found.incumbent.term, found.incumbent.score, chosen, network, rows, found, counts,
-        manifest(path, problem.terminals, warnings, chosen, network, pool, parts, settings), verdict(rows, chosen), warnings,
+        manifest(path, problem.terminals, warnings, chosen, network, pool, parts, settings, load), verdict(rows, chosen),
+        warnings,
     )  # fmt: skip
     if settings.dump_smt2 is not None:
         _dump(classes, settings.dump_smt2)
@@ -165,6 +167,11 @@ def _network(model: str | nn.Module | Network, options: dict[str, Any]) -> Netwo
     if any(value is not None for value in options.values()):
         raise SycamError(f"{', '.join(options)}: a Network is used as it is; give these to load_network")
     return model
+
+
+def _plain(options: dict[str, Any]) -> dict[str, Any]:
+    """The options that were given, as a manifest can hold them."""
+    return {name: str(value) if isinstance(value, Path) else value for name, value in options.items() if value is not None}
 
 
 def find_metric(metric: str | Metric) -> Metric:

@@ -125,6 +125,27 @@ def test_explain_draws_one_image(sycam, tmp_path):
     assert "has the classes 0 to 9" in err
 
 
+def test_explain_draws_a_run_with_the_network_of_the_run(sycam, tmp_path):
+    factory = tmp_path / "net.py"
+    factory.write_text(
+        "import torch\nfrom torch import nn\n\ndef net():\n    torch.manual_seed(1)\n"
+        "    return nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 7))\n"
+    )
+    images = some_images(tmp_path / "images", 6)
+    code, _, err = sycam("synth", "gradient", "--model", f"{factory}:net", "--size", 32, "--mean", "0.4,0.5,0.6", "--std", "0.2",
+                         "--images", images, "--budget", 5, "--out", tmp_path / "run")  # fmt: skip
+    assert code == 0, err
+    code, out, _ = sycam("explain", tmp_path / "run", images / "003.png", "--out", tmp_path / "x.png", "--json")
+    document = json.loads(out)
+    assert document["network"]["classes"] == 7
+    assert document["network"]["preprocessing"]["size"] == 32
+    assert document["network"]["preprocessing"]["mean"] == [0.4, 0.5, 0.6]
+    code, out, _ = sycam(
+        "explain", tmp_path / "run", images / "003.png", "--model", "embedded", "--out", tmp_path / "y.png", "--json"
+    )
+    assert json.loads(out)["network"]["classes"] == 10
+
+
 @pytest.mark.parametrize("what", ["metrics", "terminals", "operators", "cams", "models"])
 def test_list(sycam, what):
     code, out, _ = sycam("list", what)
