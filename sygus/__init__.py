@@ -10,14 +10,14 @@
 ['x', '1.0', '(+ x x)', '(+ x 1.0)', '(+ 1.0 1.0)', '(/ x x)', '(/ 1.0 x)']
 """
 
-from .enumeration import Candidate, Enumerator
-from .equivalence import Equivalence, Merge, Undecided
+from .equivalence.classes import Equivalence, Merge, Undecided
 from .errors import Place, SygusError
 from .grammar import Grammar, Production
-from .printer import define_fun, to_text
-from .problem import Problem, Target
-from .reader import read, read_file, read_term
-from .solver import Solver
+from .language.printer import define_fun, to_text
+from .language.problem import Problem, Target
+from .language.reader import read, read_file, read_term
+from .learners.bottom_up import Candidate, Enumerator
+from .solver.process import Solver
 from .terms import BOOL, INT, REAL, Function, Sort, Term, Variable, expand
 from .theory import CORE, Context, Input, Operator, Theory, assumptions
 

@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
+from .constants import constant_value, constants, is_any_constant
 from .terms import Sort, Term, Variable, subterms
 
 
 @dataclass(frozen=True)
 class Production:
-    """`nonterminal -> body`. In `body` a variable with a nonterminal's name is a hole. `weight` is its cost, by default
-    the number of nodes that are not holes, so that the cost of a term is its size."""
+    """`nonterminal -> body`, with its cost.
+
+    Attributes:
+        body: a term in which a variable with a nonterminal's name is a hole. `any_constant(sort)` stands for all constants.
+        weight: the cost; None for the number of nodes that are not holes, so that the cost of a term is its size.
+        weights: what the file annotates, by the name of the weight; `Grammar.by_weight` makes one the cost.
+    """
 
     nonterminal: str
     body: Term
     weight: int | None = None
+    weights: tuple[tuple[str, int], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -28,6 +35,8 @@ class Grammar:
 
     nonterminals: dict[str, Sort]
     productions: dict[str, list[Production]]
+    listed: tuple[Term, ...] = ()
+    """Literals that the file lists: `(Constant sort)` gives those of its sort at cost 1, whatever their height."""
 
     @property
     def start(self) -> str:
@@ -52,6 +61,32 @@ class Grammar:
     def weight(self, production: Production) -> int:
         """The cost that `production` adds."""
         return production.body.size - len(self.holes(production.body)) if production.weight is None else production.weight
+
+    def by_weight(self, name: str, default: int = 0) -> Grammar:
+        """This grammar with the annotated weight `name` as cost; a production without it costs `default`."""
+        productions = {
+            nonterminal: [replace(p, weight=dict(p.weights).get(name, default)) for p in rules]
+            for nonterminal, rules in self.productions.items()
+        }
+        return replace(self, productions=productions)
+
+    def bodies(self, production: Production, cost: int) -> list[Term]:
+        """The right-hand sides for which `production` adds `cost`: its body, or the constants that it stands for.
+
+        >>> from . import read
+        >>> text = "(synth-fun f ((x Real)) Real ((R Real)) ((R Real (x 0.3 (Constant Real)))))(check-synth)"
+        >>> grammar = read(text).target().grammar
+        >>> [[str(t) for t in grammar.bodies(grammar.productions["R"][2], cost)] for cost in (1, 2)]
+        [['0.0', '1.0', '(- 1.0)', '0.3'], ['2.0', '0.5', '(- 2.0)', '(- 0.5)']]
+        """
+        least = self.weight(production)
+        if not is_any_constant(production.body):
+            return [production.body] if cost == least else []
+        if cost < least:
+            return []
+        listed = [t for t in self.listed if t.sort == production.body.sort]
+        found = constants(production.body.sort, cost - least + 1)
+        return list(dict.fromkeys([*found, *listed])) if cost == least else [t for t in found if t not in listed]
 
     @cached_property
     def chains(self) -> dict[str, tuple[str, ...]]:
@@ -93,7 +128,7 @@ class Grammar:
                     if self.is_hole(term):
                         if term.name not in reached:
                             reached.append(term.name)
-                    elif isinstance(term.symbol, Variable):
+                    elif isinstance(term.symbol, Variable) and not is_any_constant(term):
                         found[term.name] = None
         return list(found)
 
@@ -115,7 +150,10 @@ class Grammar:
         stack = [(pattern, term)]
         while stack:
             left, right = stack.pop()
-            if self.is_hole(left):
+            if is_any_constant(left):
+                if left.sort != right.sort or constant_value(right) is None:
+                    return False
+            elif self.is_hole(left):
                 if left.name not in derived.get(right, ()):
                     return False
             elif left.symbol != right.symbol or len(left.args) != len(right.args):

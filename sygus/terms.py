@@ -124,7 +124,7 @@ class Term:
         return Term, (self.symbol, self.args)
 
     def __str__(self) -> str:
-        from .printer import to_text
+        from .language.printer import to_text
 
         return to_text(self)
 

@@ -357,7 +357,7 @@ def _counts(
 
 def _dump(classes: Equivalence, folder: Path) -> None:
     """Every undecided pair as one `.smt2` file."""
-    from sygus.smtlib import write_smt2
+    from sygus.solver.smtlib import write_smt2
 
     try:
         folder.mkdir(parents=True, exist_ok=True)

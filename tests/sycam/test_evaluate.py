@@ -17,8 +17,9 @@ from sycam.cams import cam_from_text, terminal_variable
 from sycam.errors import SycamError
 from sycam.terminals import TERMINALS
 from sycam.theory import CAM, MAP, Evaluator, combined_maps, heatmaps_of, localisation
-from sygus import BOOL, REAL, Context, Function, Input, Sort, Term, exact, expand
+from sygus import BOOL, REAL, Context, Function, Input, Sort, Term, expand
 from sygus.core import apply
+from sygus.equivalence import exact
 from sygus.terms import real, subterms
 
 LEVELS = {"scalar": 0, "channel": 1, "pixel": 2}

@@ -6,10 +6,11 @@ import pytest
 from setting import RELU, VARIABLES, cam, cam_context, one_class
 
 from sycam.theory import CAM
-from sygus import INT, REAL, Context, Equivalence, Function, Input, Solver, Term, Variable, exact, read_term
-from sygus.abstraction import Abstraction, Instance
+from sygus import INT, REAL, Context, Equivalence, Function, Input, Solver, Term, Variable, read_term
 from sygus.core import apply
-from sygus.solver import Claim
+from sygus.equivalence import exact
+from sygus.equivalence.abstraction import Abstraction, Instance
+from sygus.solver.process import Claim
 from sygus.terms import real, subterms, variable
 
 ALL = list(VARIABLES.values())

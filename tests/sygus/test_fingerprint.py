@@ -10,8 +10,9 @@ from random_terms import NUMBERS, random_term, seeded
 from setting import INPUTS, RELU, VARIABLES, cam, cam_context
 
 from sycam.theory import CAM, MAP
-from sygus import BOOL, INT, REAL, Context, Equivalence, Function, Input, Operator, Term, Theory, Variable, exact, read_term
-from sygus.fingerprint import PRIME, Points, invert
+from sygus import BOOL, INT, REAL, Context, Equivalence, Function, Input, Operator, Term, Theory, Variable, read_term
+from sygus.equivalence import exact
+from sygus.equivalence.fingerprint import PRIME, Points, invert
 from sygus.terms import subterms
 
 SEVERAL = [VARIABLES[name] for name in ("A", "G", "y", "drop", "K", "Z", "c")]
@@ -58,7 +59,7 @@ def test_residue_is_the_exact_value_modulo_the_prime(sort):
 
 
 def test_both_slow_evaluators_agree():
-    """`sygus.exact`, which decides whether a refutation is believed, against gmpy2 on whole arrays."""
+    """`sygus.equivalence.exact`, which decides whether a refutation is believed, against gmpy2 on whole arrays."""
     context = cam_context()
     points, compared = Points(context, SEVERAL, scalars=12), 0
     for sort in (REAL, MAP, BOOL):

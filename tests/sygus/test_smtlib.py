@@ -11,9 +11,9 @@ from test_solver import SCALARS, division_claims
 
 from sygus import BOOL, INT, REAL, Equivalence
 from sygus.core import apply
-from sygus.crossmultiply import binary_divisions
-from sygus.smtlib import ToPysmt, refutation, write_smt2
-from sygus.solver import Claim
+from sygus.solver.crossmultiply import binary_divisions
+from sygus.solver.process import Claim
+from sygus.solver.smtlib import ToPysmt, refutation, write_smt2
 from sygus.terms import Literal, Term, real, variable
 
 

@@ -19,11 +19,11 @@ from setting import VARIABLES, cam, cam_context
 
 from sygus import BOOL, REAL, Context, Equivalence, Solver, SygusError, Variable, read_term
 from sygus.core import apply
-from sygus.crossmultiply import as_fractions, binary_divisions, cases
-from sygus.solver import Claim
+from sygus.solver.crossmultiply import as_fractions, binary_divisions, cases
+from sygus.solver.process import Claim
+from sygus.solver.wire import decode, encode
+from sygus.solver.worker import Cvc5
 from sygus.terms import Function, Term, real, subterms, variable
-from sygus.wire import decode, encode
-from sygus.worker import Cvc5
 
 X, Y, Z = (variable(name, REAL) for name in "xyz")
 

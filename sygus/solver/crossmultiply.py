@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from .core import apply
-from .terms import REAL, Function, Term, fold, real, substitute, subterms, variable
+from ..core import apply
+from ..terms import REAL, Function, Term, fold, real, substitute, subterms, variable
 
 Fraction = tuple[Term, Term]
 ONE, ZERO = real(1), real(0)
@@ -28,7 +28,7 @@ class Case:
 def cases(left: Term, right: Term, facts: tuple[Term, ...]) -> Iterator[Case]:
     """The claims that together say that `left` equals `right` under `facts`, first the one with no zero denominator.
 
-    >>> from .terms import REAL, variable
+    >>> from sygus.terms import REAL, variable
     >>> a, b = variable("a", REAL), variable("b", REAL)
     >>> for case in cases(apply("/", apply("*", a, b), b), a, ()):
     ...     print(case.left, "=", case.right, "if", *case.facts)
@@ -86,7 +86,7 @@ def with_quotients(formulas: list[Term]) -> list[Term]:
     """`formulas` with each quotient a variable of its own, and what defines these: as satisfiable as before. For a model of
     divisions as they stand, cvc5 takes long and then often gives one that is none.
 
-    >>> from .terms import REAL, variable
+    >>> from sygus.terms import REAL, variable
     >>> a, b = variable("a", REAL), variable("b", REAL)
     >>> print(*with_quotients([apply("<", apply("/", a, b), a)]))
     (< ||a / b| a) (ite (= b 0.0) (= ||a / b| 0.0) (= (* ||a / b| b) a))

@@ -13,12 +13,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .core import COMMUTATIVE
-from .equivalence import Equivalence
-from .errors import SygusError
-from .fingerprint import Pair
-from .grammar import Grammar, Production
-from .terms import Function, Term, Variable, substitute
+from ..constants import is_any_constant
+from ..core import COMMUTATIVE
+from ..equivalence.classes import Equivalence
+from ..equivalence.fingerprint import Pair
+from ..errors import SygusError
+from ..grammar import Grammar, Production
+from ..terms import Function, Term, Variable, substitute
 
 CHUNK = 2048
 
@@ -72,10 +73,10 @@ class Enumerator:
         built: how many terms were built so far, duplicates among them.
         cost: the cost that is being enumerated.
 
-    >>> from . import Context, Solver, read
+    >>> from sygus import Context, Solver, read
     >>> grammar = read('''(synth-fun f ((x Real) (y Real)) Real ((R Real)) ((R Real (x y (+ R R) (* R R)))))
     ...                   (check-synth)''').target().grammar
-    >>> from .terms import REAL
+    >>> from sygus.terms import REAL
     >>> with Solver() as solver:
     ...     classes = Equivalence(Context(), [Variable("x", REAL), Variable("y", REAL)], solver)
     ...     [str(c.term) for c in Enumerator(grammar, classes, limit=3)]
@@ -89,11 +90,23 @@ class Enumerator:
         self._check_levels()
         self._bank: dict[str, dict[int, _Bank]] = {name: {} for name in grammar.nonterminals}
         self._seen: dict[str, set[Term]] = {name: set() for name in grammar.nonterminals}
-        self._rules = {name: [self._rule(p) for p in grammar.proper(name)] for name in grammar.nonterminals}
+        self._rules: dict[str, list[_Rule]] = {}
+        self._any_constants: dict[str, list[Production]] = {}
+        for name in grammar.nonterminals:
+            proper = list(grammar.proper(name))
+            self._any_constants[name] = [p for p in proper if is_any_constant(p.body)]
+            self._rules[name] = [self._rule(p) for p in proper if not is_any_constant(p.body)]
 
     def reached(self, representative: Term) -> bool:
         """Whether a term of the start nonterminal was found in the class of `representative`."""
         return representative in self._seen[self.grammar.start]
+
+    def _rules_at(self, nonterminal: str, cost: int) -> Iterator[_Rule]:
+        """The rules that may give a term of `cost`."""
+        yield from self._rules[nonterminal]
+        for production in self._any_constants[nonterminal]:
+            for body in self.grammar.bodies(production, cost):
+                yield self._rule(Production(nonterminal, body, cost))
 
     def _rule(self, production: Production) -> _Rule:
         holes = self.grammar.holes(production.body)
@@ -132,7 +145,7 @@ class Enumerator:
             self.cost = cost
             for nonterminal in self.grammar.nonterminals:
                 bank = self._bank[nonterminal][cost] = _Bank()
-                for rule in self._rules[nonterminal]:
+                for rule in self._rules_at(nonterminal, cost):
                     for new in self._terms(rule, cost, nonterminal, bank):
                         if nonterminal == self.grammar.start:
                             yield Candidate(new, cost)

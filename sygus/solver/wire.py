@@ -5,14 +5,14 @@ from __future__ import annotations
 from fractions import Fraction
 from typing import Any
 
-from .core import apply
-from .terms import Literal, Sort, Term, subterms, variable
+from ..core import apply
+from ..terms import Literal, Sort, Term, subterms, variable
 
 
 def encode(roots: list[Term]) -> dict[str, Any]:
     """Core terms as `{"nodes": [...], "roots": [...]}`.
 
-    >>> from .terms import REAL, real
+    >>> from sygus.terms import REAL, real
     >>> x = variable("x", REAL)
     >>> decode(encode([apply("+", x, real(0.5))])) == [apply("+", x, real(0.5))]
     True

@@ -14,8 +14,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple
 
-from .errors import SygusError
-from .terms import Term
+from ..errors import SygusError
+from ..terms import Term
 from .wire import encode
 
 
@@ -34,8 +34,8 @@ class Solver:
         seconds: how long an answer for one query may take before the process is ended and started again. cvc5's own limits
             come first; this is for a process that hangs.
 
-    >>> from .core import apply
-    >>> from .terms import REAL, variable
+    >>> from sygus.core import apply
+    >>> from sygus.terms import REAL, variable
     >>> x, y = variable("x", REAL), variable("y", REAL)
     >>> with Solver() as solver:
     ...     solver.equal([Claim(apply("+", x, y), apply("+", y, x), ()), Claim(x, y, ())])
@@ -110,7 +110,7 @@ class Solver:
         root = str(Path(__file__).resolve().parent.parent)
         path = os.pathsep.join(p for p in (root, os.environ.get("PYTHONPATH", "")) if p)
         process = subprocess.Popen(
-            [sys.executable, "-m", "sygus.worker"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0,
+            [sys.executable, "-m", "sygus.solver.worker"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0,
             env={**os.environ, "PYTHONPATH": path}, start_new_session=True,
         )  # fmt: skip
         assert process.stdin is not None

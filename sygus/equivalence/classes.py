@@ -13,13 +13,13 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import NamedTuple
 
+from ..core import apply
+from ..solver.process import Claim, Solver
+from ..terms import INT, Sort, Term, Variable, real
+from ..theory import Context
 from . import exact
 from .abstraction import Abstraction, Instance
-from .core import apply
 from .fingerprint import Points
-from .solver import Claim, Solver
-from .terms import INT, Sort, Term, Variable, real
-from .theory import Context
 
 
 class Merge(NamedTuple):
@@ -68,8 +68,8 @@ class Equivalence:
         seed: of the random points.
         on_merge, on_undecided: told of each, for a run's journal.
 
-    >>> from .core import apply
-    >>> from .terms import REAL
+    >>> from sygus.core import apply
+    >>> from sygus.terms import REAL
     >>> x, y = Variable("x", REAL), Variable("y", REAL)
     >>> with Solver() as solver:
     ...     classes = Equivalence(Context(), [x, y], solver)

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from fractions import Fraction
 
-from .core import apply, divide
-from .terms import Function, Literal, Term, fold, real
+from ..core import apply, divide
+from ..terms import Function, Literal, Term, fold, real
 
 Monomial = tuple[tuple[Term, int], ...]
 Polynomial = dict[Monomial, Fraction]
@@ -31,7 +31,7 @@ def polynomial(root: Term, nonzero: Callable[[Term], bool]) -> Polynomial:
     Raises:
         TooLarge: if the expansion is.
 
-    >>> from .terms import REAL, variable
+    >>> from sygus.terms import REAL, variable
     >>> x, y = variable("x", REAL), variable("y", REAL)
     >>> square = apply("*", apply("+", x, y), apply("+", x, y))
     >>> {tuple(f"{a}^{e}" for a, e in m): int(c) for m, c in polynomial(square, lambda _: False).items()}

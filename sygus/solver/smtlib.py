@@ -13,16 +13,16 @@ from pysmt.smtlib.script import smtlibscript_from_formula
 from pysmt.typing import BOOL as PYSMT_BOOL
 from pysmt.typing import REAL as PYSMT_REAL
 
-from .core import apply
+from ..core import apply
+from ..terms import BOOL, Literal, Term, fold
 from .crossmultiply import binary_divisions
-from .solver import Claim
-from .terms import BOOL, Literal, Term, fold
+from .process import Claim
 
 
 class ToPysmt:
     """Core terms as pysmt formulas of one environment; integers are taken for reals, as in `worker.py`.
 
-    >>> from .terms import REAL, variable
+    >>> from sygus.terms import REAL, variable
     >>> x = variable("x", REAL)
     >>> ToPysmt().formula(apply("<=", apply("+", x, x), x)).serialize()
     '((x + x) <= x)'

@@ -6,8 +6,8 @@ import itertools
 from fractions import Fraction
 from typing import Union
 
-from .terms import Function, Literal, Term, Variable, fold
-from .theory import Context
+from ..terms import Function, Literal, Term, Variable, fold
+from ..theory import Context
 
 Number = Union[Fraction, bool]
 Index = tuple[int, ...]
@@ -25,8 +25,8 @@ def evaluate(root: Term, valuation: dict[str, Tensor], sizes: tuple[int, ...], c
     Raises:
         Inexact: where the value is not rational or not known.
 
-    >>> from .terms import REAL, variable
-    >>> from .core import divide
+    >>> from sygus.terms import REAL, variable
+    >>> from sygus.core import divide
     >>> x = variable("x", REAL)
     >>> evaluate(divide(x, x), {"x": {(): Fraction(0)}}, (), Context())
     {(): Fraction(0, 1)}

@@ -9,17 +9,16 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+from ..constants import SORTS as CONSTANT_SORTS
+from ..constants import any_constant
+from ..core import NAMES as CORE_NAMES
+from ..core import RESERVED, TAKEN, core_function
+from ..errors import Place, SygusError, nearest
+from ..grammar import Grammar, Production
+from ..terms import BOOL, INT, REAL, Function, Literal, Sort, Term, Variable, subterms
+from ..theory import CORE, Theory
 from . import syntax
-from .core import NAMES as CORE_NAMES
-from .core import RESERVED, TAKEN, core_function
-from .errors import Place, SygusError, nearest
-from .grammar import Grammar, Production
 from .problem import Problem, Target
-from .terms import BOOL, INT, REAL, Function, Literal, Sort, Term, Variable, real
-from .theory import CORE, Theory
-
-CONSTANTS = (Fraction(0), Fraction(1), Fraction(-1), Fraction(2), Fraction(1, 2))
-"""What `(Constant Real)` stands for, in this order."""
 
 _ACTED_ON = (syntax.SetLogic, syntax.SetInfo, syntax.DeclareSort, syntax.DeclareFun, syntax.DeclareVar, syntax.DefineFun,
              syntax.Assume, syntax.SynthFun, syntax.CheckSynth)  # fmt: skip
@@ -273,7 +272,8 @@ class _Resolver:
         for name in nonterminals:
             if name not in productions:
                 raise self.error(f"nonterminal {name!r} has no rule", node)
-        grammar = Grammar(nonterminals, productions)
+        literals = (t for rules in productions.values() for p in rules for t in subterms(p.body) if t.is_literal)
+        grammar = Grammar(nonterminals, productions, tuple(dict.fromkeys(literals)))
         for name in grammar.unproductive():
             raise self.error(f"nonterminal {name!r} derives no finite term: give it a production without nonterminals",
                              node)  # fmt: skip
@@ -287,9 +287,9 @@ class _Resolver:
                 raise self.error(f"a rule for {sort} cannot produce a {named}", node)
             if isinstance(node, syntax.AnyVariable):
                 return [Term(v) for v in variables if v.sort == sort]
-            if sort != REAL:
+            if sort not in CONSTANT_SORTS:
                 raise self.error(f"(Constant {sort}) is not supported: list the constants", node)
-            return [real(value) for value in CONSTANTS]
+            return [any_constant(sort)]
         body = self.term(node, scope)
         if body.sort != sort:
             raise self.error(f"a rule for {sort} cannot produce {body}, which is {body.sort}{_int_hint(body, sort)}", node)

@@ -1,4 +1,4 @@
-"""The process that holds cvc5: `python -m sygus.worker`. A JSON request a line on stdin, a JSON answer a line on stdout.
+"""The process that holds cvc5: `python -m sygus.solver.worker`. A JSON request a line on stdin, a JSON answer a line on stdout.
 
 cvc5 keeps Python's interpreter lock while it checks, and may die or hang: neither may touch the process that asks. Requests:
 `{"id", "kind": "equal", "terms": encoded [left, right, fact...], "lengths": [...]}`: a batch of claims, an answer for each, and
@@ -15,8 +15,8 @@ from typing import Any
 import cvc5
 from cvc5 import Kind
 
+from ..terms import BOOL, Literal, Term, fold
 from .crossmultiply import Case, binary_divisions, cases, with_quotients
-from .terms import BOOL, Literal, Term, fold
 from .wire import decode
 
 RLIMIT, TLIMIT, REBUILD = 200_000, 5_000, 2_000
@@ -130,7 +130,7 @@ class Cvc5:
 
 
 def _variables(root: Term) -> set[Term]:
-    from .terms import subterms
+    from ..terms import subterms
 
     return {t for t in subterms(root) if t.is_variable}
 

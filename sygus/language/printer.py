@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from fractions import Fraction
 
-from .core import RESERVED
-from .terms import BOOL, REAL, Function, Literal, Sort, Term, Variable
+from ..constants import is_any_constant
+from ..core import RESERVED
+from ..terms import BOOL, REAL, Function, Literal, Sort, Term, Variable
 
 _SIMPLE = re.compile(r"(?!-[0-9])[A-Za-z_+\-*&!~<>=/%?.$^@][A-Za-z0-9_+\-*&!~<>=/%?.$^@]*\Z")
 _QUOTED = RESERVED | {"exists", "forall", "true", "false", "Constant", "Variable"}
@@ -50,6 +51,8 @@ def to_text(root: Term) -> str:
             out.append(item)
         elif isinstance(item.symbol, Literal):
             out.append(literal_text(item.symbol))
+        elif is_any_constant(item):
+            out.append(f"(Constant {sort_text(item.sort)})")
         elif not item.args:
             out.append(symbol_text(item.symbol.name))
         else:
@@ -66,7 +69,7 @@ def to_text(root: Term) -> str:
 def define_fun(name: str, variables: tuple[Variable, ...], body: Term) -> str:
     """A `define-fun` command.
 
-    >>> from .terms import variable
+    >>> from sygus.terms import variable
     >>> define_fun("id", (Variable("x", REAL),), variable("x", REAL))
     '(define-fun id ((x Real)) Real x)'
     """

@@ -15,7 +15,7 @@ from lark import Lark, Token, Transformer, Transformer_NonRecursive, ast_utils
 from lark.exceptions import UnexpectedCharacters, UnexpectedInput, UnexpectedToken
 from lark.tree import Meta
 
-from .errors import Place, SygusError
+from ..errors import Place, SygusError
 
 
 @dataclass(frozen=True)

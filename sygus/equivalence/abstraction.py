@@ -14,10 +14,10 @@ from collections.abc import Callable
 from fractions import Fraction
 from itertools import product as every
 
-from .core import apply
+from ..core import apply
+from ..terms import BOOL, REAL, Function, Literal, Term, Variable, fold, real, subterms, variable
+from ..theory import Context, Operator
 from .meadow import TooLarge, monomial_term, polynomial, product, scaled, total
-from .terms import BOOL, REAL, Function, Literal, Term, Variable, fold, real, subterms, variable
-from .theory import Context, Operator
 
 
 class Abstraction:
@@ -27,7 +27,7 @@ class Abstraction:
         context: theory, inputs and assumptions.
         proves_nonneg: asked once for each scalar term whose mean is taken: whether it is never negative.
 
-    >>> from .theory import Context
+    >>> from sygus.theory import Context
     >>> x = variable("x", REAL)
     >>> print(Abstraction(Context()).scalar(apply("+", x, x)))
     (+ x x)

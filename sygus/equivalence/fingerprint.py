@@ -21,8 +21,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from .terms import BOOL, INT, Function, Literal, Term, Variable, fold
-from .theory import Context, Operator
+from ..terms import BOOL, INT, Function, Literal, Term, Variable, fold
+from ..theory import Context, Operator
 
 PRIME = 2**31 - 1
 _SCALE = 256  # random values are multiples of 1/256, exact in float64 and invertible modulo the prime
@@ -296,6 +296,6 @@ class Points:
 
 
 def _is_core(function: Function) -> bool:
-    from .core import core_function
+    from ..core import core_function
 
     return core_function(function.name, function.parameters) == function

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from ..errors import Place, SygusError
+from ..grammar import Grammar
+from ..terms import Function, Sort, Term, Variable
 from . import syntax
-from .errors import Place, SygusError
-from .grammar import Grammar
-from .terms import Function, Sort, Term, Variable
 
 
 @dataclass
@@ -22,6 +22,45 @@ class Target:
     places: dict[str, Place] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class OracleFunction:
+    """`(declare-oracle-fun name (sorts) sort implementation)`: a function whose values an oracle gives, found by the name
+    `implementation`. A parameter that is a function has a sort named `->`, its result last."""
+
+    name: str
+    parameters: tuple[Sort, ...]
+    result: Sort
+    implementation: str
+    place: Place
+
+
+@dataclass(frozen=True)
+class Weight:
+    """`(declare-weight name)`: a cost of productions; one that a rule does not annotate costs `default`."""
+
+    name: str
+    default: int
+    place: Place
+
+
+@dataclass(frozen=True)
+class Goal:
+    """One term of an objective, with "max" or "min"."""
+
+    term: Term
+    direction: str
+    place: Place
+
+
+@dataclass(frozen=True)
+class Objective:
+    """`(optimize-synth (goals...) :lexico)`: goals in order, and how they combine, "lexico" or "pareto"."""
+
+    goals: tuple[Goal, ...]
+    combination: str
+    place: Place
+
+
 @dataclass
 class Problem:
     """A SyGuS-IF file, read.
@@ -33,6 +72,9 @@ class Problem:
         functions: `define-fun` and `declare-fun`, by name.
         assumptions, constraints: Bool terms.
         targets: the functions to synthesise.
+        oracles: `declare-oracle-fun`, by name.
+        weights: `declare-weight`, by name.
+        objective: what `optimize-synth` asks for; None where the file ends in `check-synth`.
         not_acted_on: commands that were read but that nothing here obeys, with their places.
     """
 
@@ -46,6 +88,9 @@ class Problem:
     assumptions: list[tuple[Term, Place]] = field(default_factory=list)
     constraints: list[tuple[Term, Place]] = field(default_factory=list)
     targets: list[Target] = field(default_factory=list)
+    oracles: dict[str, OracleFunction] = field(default_factory=dict)
+    weights: dict[str, Weight] = field(default_factory=dict)
+    objective: Objective | None = None
     not_acted_on: list[tuple[str, Place]] = field(default_factory=list)
     checked: bool = False
 

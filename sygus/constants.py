@@ -1,0 +1,67 @@
+"""What `(Constant Real)` stands for: all rational numbers in one order, so that a search meets each at a finite cost.
+
+A constant's *height* is the larger of its numerator's and denominator's absolute value, 0 counting 1. There are finitely many of
+each height, and a search takes the height for the cost: 0, 1, -1 first, then 2, 1/2, -2, -1/2, then those with a 3, and so on.
+"""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from math import gcd
+
+from .core import negate
+from .terms import BOOL, INT, REAL, Literal, Sort, Term, Value, Variable, real
+
+SORTS = (REAL, INT, BOOL)
+"""Sorts whose constants a search can enumerate."""
+
+
+def any_constant(sort: Sort) -> Term:
+    """The placeholder for `(Constant sort)` as the body of a production."""
+    return Term(Variable(f"|Constant {sort}|", sort))
+
+
+def is_any_constant(term: Term) -> bool:
+    """Whether `term` is the placeholder of its sort."""
+    return isinstance(term.symbol, Variable) and term is any_constant(term.sort)
+
+
+def constants(sort: Sort, height: int) -> list[Term]:
+    """The constants of `sort` whose height is `height`, in order.
+
+    >>> [str(t) for h in (1, 2) for t in constants(REAL, h)]
+    ['0.0', '1.0', '(- 1.0)', '2.0', '0.5', '(- 2.0)', '(- 0.5)']
+    >>> [str(t) for h in (1, 2) for t in constants(INT, h)]
+    ['0', '1', '(- 1)', '2', '(- 2)']
+    >>> [str(t) for h in (1, 2) for t in constants(BOOL, h)]
+    ['true', 'false']
+    """
+    if sort == BOOL:
+        return [Term(Literal(True, BOOL)), Term(Literal(False, BOOL))] if height == 1 else []
+    if sort == INT:
+        positive = Term(Literal(height, INT))
+        return [*([Term(Literal(0, INT))] if height == 1 else []), positive, negate(positive)]
+    assert sort == REAL, sort
+    if height == 1:
+        return [real(0), real(1), real(-1)]
+    above = [Fraction(height, d) for d in range(1, height) if gcd(height, d) == 1]
+    ordered = [value for big in above for value in (big, 1 / big)]
+    return [real(sign * value) for sign in (1, -1) for value in ordered]
+
+
+def constant_value(term: Term) -> Value | None:
+    """The value that `term` writes if it is a literal, minus a literal, or a quotient of such; None for any other term.
+
+    >>> constant_value(real(Fraction(-1, 3)))
+    Fraction(-1, 3)
+    """
+    if isinstance(term.symbol, Literal):
+        return term.symbol.value
+    if term.size > 4:  # (- (/ 1.0 3.0)) is the largest
+        return None
+    parts = [constant_value(arg) for arg in term.args]
+    if term.name == "-" and len(parts) == 1 and parts[0] is not None:
+        return -parts[0]
+    if term.name == "/" and len(parts) == 2 and parts[0] is not None and parts[1]:
+        return Fraction(parts[0]) / Fraction(parts[1])
+    return None
