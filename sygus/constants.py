@@ -49,6 +49,29 @@ def constants(sort: Sort, height: int) -> list[Term]:
     return [real(sign * value) for sign in (1, -1) for value in ordered]
 
 
+def constant(value: Value, sort: Sort) -> Term:
+    """The constant of `sort` that is `value`, as `constants` writes it.
+
+    >>> print(constant(Fraction(-1, 3), REAL), constant(-2, INT), constant(True, BOOL))
+    (- (/ 1.0 3.0)) (- 2) true
+    """
+    if sort == REAL:
+        return real(value)
+    return negate(constant(-value, sort)) if sort == INT and value < 0 else Term(Literal(value, sort))
+
+
+def height(term: Term) -> int | None:
+    """The height at which `constants` gives `term`; None for a term that it never gives, such as `(- 0.0)` or `(/ 2.0 4.0)`.
+
+    >>> height(real(Fraction(-2, 3))), height(real(0)), height(negate(real(0)))
+    (3, 1, None)
+    """
+    value = constant_value(term) if term.sort in SORTS else None
+    if value is None or constant(value, term.sort) is not term:
+        return None
+    return 1 if term.sort == BOOL or not value else max(abs(value.numerator), value.denominator)
+
+
 def constant_value(term: Term) -> Value | None:
     """The value that `term` writes if it is a literal, minus a literal, or a quotient of such; None for any other term.
 

@@ -1,13 +1,23 @@
-"""Grammars: typed nonterminals, productions with holes, and the question whether a term is derived."""
+"""Grammars: typed nonterminals, productions with holes, and the question whether a term is derived.
+
+A body is a hash-consed term, so a `let` can make it stand for 2^100 nodes: every walk here is over distinct subterms and does
+not recurse. Only what is by nature a list of all holes goes through the tree, and refuses more than `MOST_HOLES` of them.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
+from heapq import heappop, heappush
 
 from .constants import constant_value, constants, is_any_constant
-from .terms import Sort, Term, Variable, subterms
+from .errors import SygusError
+from .terms import Sort, Term, Variable, fold, substitute, subterms
+
+MOST_HOLES = 256
+MOST_NODES = 1_000_000
+"""Nodes of a body on the way to its holes, as a tree."""
 
 
 @dataclass(frozen=True)
@@ -24,6 +34,31 @@ class Production:
     body: Term
     weight: int | None = None
     weights: tuple[tuple[str, int], ...] = ()
+
+    def __str__(self) -> str:
+        """For messages: `R -> (+ R R)`, a body of more than 40 nodes cut to its first symbol."""
+        return f"{self.nonterminal} -> {self.body if self.body.size <= 40 else f'({self.body.name} ...)'}"
+
+
+@dataclass(frozen=True)
+class Template:
+    """A body with one variable for each hole, so that a nonterminal that occurs twice may become two terms.
+
+    Attributes:
+        body: the term over `variables`.
+        holes: the nonterminal of each hole, from left to right.
+        variables: what stands for each hole in `body`.
+    """
+
+    body: Term
+    holes: tuple[str, ...]
+    variables: tuple[Term, ...]
+
+    def fill(self, parts: tuple[Term, ...]) -> Term:
+        """The body with `parts` in its holes."""
+        if parts and self.body.args == self.variables:
+            return Term(self.body.symbol, parts)
+        return substitute(self.body, dict(zip(self.variables, parts, strict=True)))
 
 
 @dataclass(frozen=True)
@@ -47,20 +82,80 @@ class Grammar:
         """Whether `term` is a nonterminal."""
         return term.is_variable and self.nonterminals.get(term.name) == term.sort
 
-    def holes(self, body: Term) -> tuple[str, ...]:
-        """The nonterminals in `body` from left to right, repeated where they occur again."""
-        found: list[str] = []
-        stack = [body]
-        while stack:
-            term = stack.pop()
+    # Bodies -------------------------------------------------------------------------------------------------------------
+
+    @cached_property
+    def _counts(self) -> dict[Term, tuple[int, int]]:
+        """Of each body, the number of its holes and that of the nodes from the root to them, counted in its tree."""
+        memo: dict[Term, tuple[int, int]] = {}
+        for rules in self.productions.values():
+            for production in rules:
+                self._counted(production.body, memo)
+        return memo
+
+    def _counted(self, body: Term, memo: dict[Term, tuple[int, int]]) -> tuple[int, int]:
+        def visit(term: Term, args: tuple[tuple[int, int], ...]) -> tuple[int, int]:
             if self.is_hole(term):
-                found.append(term.name)
-            stack.extend(reversed(term.args))
-        return tuple(found)
+                return 1, 1
+            holes = sum(arg[0] for arg in args)
+            return holes, holes and 1 + sum(arg[1] for arg in args)
+
+        return fold(body, visit, memo)
+
+    def holes(self, body: Term) -> tuple[str, ...]:
+        """The nonterminals in `body` from left to right, repeated where they occur again.
+
+        Raises:
+            SygusError: if there are more than `MOST_HOLES`, or they stand too deep in too large a tree.
+        """
+        return self.template(body).holes
+
+    def template(self, body: Term) -> Template:
+        """`body` with its holes told apart.
+
+        >>> from . import read
+        >>> text = "(synth-fun f ((x Real)) Real ((R Real)) ((R Real (x (ite (> R 0.0) R (- R))))))(check-synth)"
+        >>> grammar = read(text).target().grammar
+        >>> template = grammar.template(grammar.productions["R"][1].body)
+        >>> template.holes, [v.name for v in template.variables]
+        (('R', 'R', 'R'), ['|R#0|', '|R#1|', '|R#2|'])
+
+        Raises:
+            SygusError: as `holes`.
+        """
+        counts = self._counts
+        count, nodes = self._counted(body, counts)
+        if count > MOST_HOLES or nodes > MOST_NODES:
+            many = f"{count} holes" if count < 10**9 else "more than 10^9 holes"
+            raise SygusError(
+                f"a production ({body.name} ...) with {many}, repeated ones counted; accepted are at most {MOST_HOLES}, in a body "
+                f"of at most {MOST_NODES} nodes: let a nonterminal of its own stand for the repeated part"
+            )
+        found: list[Term] = []
+        names: list[str] = []
+        done: list[Term] = []
+        stack: list[tuple[Term, bool]] = [(body, False)]
+        while stack:
+            term, ready = stack.pop()
+            if ready:
+                start = len(done) - len(term.args)
+                done[start:] = [Term(term.symbol, tuple(done[start:]))]
+            elif self.is_hole(term):
+                found.append(Term(Variable(f"|{term.name}#{len(found)}|", term.sort)))
+                names.append(term.name)
+                done.append(found[-1])
+            elif not counts[term][0]:
+                done.append(term)
+            else:
+                stack.append((term, True))
+                stack.extend((arg, False) for arg in reversed(term.args))
+        return Template(done[0], tuple(names), tuple(found))
 
     def weight(self, production: Production) -> int:
         """The cost that `production` adds."""
-        return production.body.size - len(self.holes(production.body)) if production.weight is None else production.weight
+        if production.weight is not None:
+            return production.weight
+        return production.body.size - self._counted(production.body, self._counts)[0]
 
     def by_weight(self, name: str, default: int = 0) -> Grammar:
         """This grammar with the annotated weight `name` as cost; a production without it costs `default`."""
@@ -84,50 +179,87 @@ class Grammar:
             return [production.body] if cost == least else []
         if cost < least:
             return []
-        listed = [t for t in self.listed if t.sort == production.body.sort]
+        listed = dict.fromkeys(t for t in self.listed if t.sort == production.body.sort)
         found = constants(production.body.sort, cost - least + 1)
         return list(dict.fromkeys([*found, *listed])) if cost == least else [t for t in found if t not in listed]
 
+    # Chains -------------------------------------------------------------------------------------------------------------
+
     @cached_property
-    def chains(self) -> dict[str, tuple[str, ...]]:
-        """For each nonterminal, itself and all that it reaches by productions that are one hole."""
-        reached: dict[str, tuple[str, ...]] = {}
+    def chains(self) -> dict[str, dict[str, int]]:
+        """For each nonterminal, itself and all that it reaches by productions that are one hole, with the least cost of that.
+
+        Nearest first; those at one cost in the order in which they are met, breadth first.
+        """
+        steps = {
+            name: [(p.body.name, self.weight(p)) for p in rules if self.is_hole(p.body)] for name, rules in self.productions.items()
+        }
+        reached: dict[str, dict[str, int]] = {}
         for name in self.nonterminals:
-            found = [name]
-            for current in found:
-                for production in self.productions[current]:
-                    if self.is_hole(production.body) and production.body.name not in found:
-                        found.append(production.body.name)
-            reached[name] = tuple(found)
+            found: dict[str, int] = {}
+            heap, met = [(0, 0, name)], 0
+            while heap:
+                cost, _, current = heappop(heap)
+                if current in found:
+                    continue
+                found[current] = cost
+                for further, weight in steps[current]:
+                    if further not in found:
+                        met += 1
+                        heappush(heap, (cost + weight, met, further))
+            reached[name] = found
         return reached
 
     def proper(self, nonterminal: str) -> Iterator[Production]:
-        """The productions of `nonterminal` and of all it reaches by chains, those that are one hole left out."""
-        for name in self.chains[nonterminal]:
-            yield from (p for p in self.productions[name] if not self.is_hole(p.body))
+        """The productions of `nonterminal` and of all it reaches by chains, those that are one hole left out.
+
+        One that is reached by a chain that costs something has that added to its weight.
+        """
+        for name, extra in self.chains[nonterminal].items():
+            for production in self.productions[name]:
+                if not self.is_hole(production.body):
+                    yield replace(production, weight=self.weight(production) + extra) if extra else production
+
+    # Questions ----------------------------------------------------------------------------------------------------------
+
+    def _distinct_holes(self, body: Term) -> set[str]:
+        return {term.name for term in subterms(body) if self.is_hole(term)}
 
     def unproductive(self) -> list[str]:
         """Nonterminals that derive no finite term."""
-        productive: set[str] = set()
-        while True:
-            more = {
-                name for name in self.nonterminals
-                if any(set(self.holes(p.body)) <= productive for p in self.productions[name])
-            }  # fmt: skip
-            if more == productive:
-                return [name for name in self.nonterminals if name not in productive]
-            productive = more
+        waiting: dict[str, list[tuple[str, set[str]]]] = {name: [] for name in self.nonterminals}
+        productive: dict[str, None] = {}
+        ready: list[str] = []
+        for name, rules in self.productions.items():
+            for production in rules:
+                missing = self._distinct_holes(production.body)
+                if not missing:
+                    ready.append(name)
+                for hole in missing:
+                    waiting[hole].append((name, missing))
+        while ready:
+            found = ready.pop()
+            if found in productive:
+                continue
+            productive[found] = None
+            for name, missing in waiting[found]:
+                missing.discard(found)
+                if not missing:
+                    ready.append(name)
+        return [name for name in self.nonterminals if name not in productive]
 
     def terminals(self) -> list[str]:
         """The variables of the productions that can be reached from the start, in order of appearance."""
-        reached: list[str] = [self.start]
+        reached: dict[str, None] = {self.start: None}
+        order = [self.start]
         found: dict[str, None] = {}
-        for name in reached:
+        for name in order:
             for production in self.productions[name]:
                 for term in subterms(production.body):
                     if self.is_hole(term):
                         if term.name not in reached:
-                            reached.append(term.name)
+                            reached[term.name] = None
+                            order.append(term.name)
                     elif isinstance(term.symbol, Variable) and not is_any_constant(term):
                         found[term.name] = None
         return list(found)
@@ -137,16 +269,22 @@ class Grammar:
 
         A define-fun counts as the symbol that it is: expand both sides first to look through it.
         """
-        derived: dict[Term, frozenset[str]] = {}
+        above: dict[str, set[str]] = {name: set() for name in self.nonterminals}
+        for name, reached in self.chains.items():
+            for lower in reached:
+                above[lower].add(name)
+        proper = [(name, p.body) for name, rules in self.productions.items() for p in rules if not self.is_hole(p.body)]
+        derived: dict[Term, set[str]] = {}
         for term in subterms(root):
             found: set[str] = set()
-            for name, rules in self.productions.items():
-                if any(not self.is_hole(p.body) and self._matches(p.body, term, derived) for p in rules):
-                    found.add(name)
-            derived[term] = frozenset(n for n in self.nonterminals if found & set(self.chains[n]))
+            for name, body in proper:
+                if name not in found and self._matches(body, term, derived):
+                    found |= above[name]
+            derived[term] = found
         return (nonterminal or self.start) in derived[root]
 
-    def _matches(self, pattern: Term, term: Term, derived: dict[Term, frozenset[str]]) -> bool:
+    def _matches(self, pattern: Term, term: Term, derived: dict[Term, set[str]]) -> bool:
+        seen: set[tuple[Term, Term]] = set()
         stack = [(pattern, term)]
         while stack:
             left, right = stack.pop()
@@ -156,9 +294,13 @@ class Grammar:
             elif self.is_hole(left):
                 if left.name not in derived.get(right, ()):
                     return False
-            elif left.symbol != right.symbol or len(left.args) != len(right.args):
+            elif not self._counted(left, self._counts)[0]:
+                if left is not right:
+                    return False
+            elif left.symbol != right.symbol or left.size > right.size:  # a hole becomes one node or more
                 return False
-            else:
+            elif (left, right) not in seen:
+                seen.add((left, right))
                 stack.extend(zip(left.args, right.args, strict=True))
         return True
 

@@ -10,14 +10,18 @@ negative is not negative, and sizes are positive. Nothing else.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from fractions import Fraction
 from itertools import product as every
 
 from ..core import apply
-from ..terms import BOOL, REAL, Function, Literal, Term, Variable, fold, real, subterms, variable
+from ..terms import BOOL, INT, REAL, Function, Literal, Term, Variable, fold, real, subterms, variable
 from ..theory import Context, Operator
+from .exact import Number
 from .meadow import TooLarge, monomial_term, polynomial, product, scaled, total
+
+LIMIT = 200_000
+"""Scalar forms that are kept; the memory is emptied when there are more."""
 
 
 class Abstraction:
@@ -40,9 +44,12 @@ class Abstraction:
         self._levels: dict[Term, int] = {}
         self._nonneg: set[Term] = set()
         self._sign: dict[Term, bool] = {}
+        self._extent: dict[Term, Term] = {}
 
     def scalar(self, root: Term) -> Term:
         """`root` at one symbolic channel and pixel: a core term over inputs and atoms."""
+        if len(self._scalar) > LIMIT:
+            self._scalar.clear()
         return fold(root, self._visit, self._scalar)
 
     def _visit(self, term: Term, args: tuple[Term, ...]) -> Term:
@@ -69,7 +76,10 @@ class Abstraction:
             if all(self._level(arg) <= operator.axis for arg in args):
                 return args[0]
             nonneg = self._never_negative(args[0])
-        return self._atom(operator.name, args, level, nonneg)
+        atom = self._atom(operator.name, args, level, nonneg)
+        if nonneg and operator.reduction == "max":
+            self._extent[atom] = args[0]
+        return atom
 
     def _apply(self, owner: Function | Operator, args: tuple[Term, ...]) -> Term:
         """The body of a pointwise operator or a define-fun at scalar arguments."""
@@ -116,12 +126,15 @@ class Abstraction:
         return total(summands)
 
     def _mean(self, axis: int, argument: Term) -> Term:
-        name = f"mean-{self.context.theory.axes[axis]}"
-        return self._atom(name, (argument,), axis, nonneg=self._never_negative(argument))
+        nonneg = self._never_negative(argument)
+        atom = self._atom(f"mean-{self.context.theory.axes[axis]}", (argument,), axis, nonneg)
+        if nonneg:
+            self._extent[atom] = argument
+        return atom
 
     def _never_negative(self, argument: Term) -> bool:
         if argument not in self._sign:
-            self._sign[argument] = self._is_nonneg(argument) or self._proves_nonneg(argument)
+            self._sign[argument] = self.is_nonneg(argument) or self._proves_nonneg(argument)
         return self._sign[argument]
 
     def _level(self, root: Term) -> int:
@@ -133,7 +146,8 @@ class Abstraction:
     def _is_size(self, term: Term) -> bool:
         return any(term is self.context.size(axis) for axis in range(len(self.context.theory.axes)))
 
-    def _is_nonneg(self, term: Term) -> bool:
+    def is_nonneg(self, term: Term) -> bool:
+        """Whether the form of a scalar term alone shows that it is at least 0."""
         if term.is_variable:
             return term in self._nonneg or term.name in self.context.nonneg or self._is_positive(term)
         if isinstance(term.symbol, Literal):
@@ -143,8 +157,8 @@ class Abstraction:
         if term.name == "ite":
             condition, then, other = term.args
             relu = condition.name == ">" and condition.args == (then, real(0))
-            return self._is_nonneg(other) and (relu or self._is_nonneg(then))
-        return term.name in ("+", "*", "/") and all(self._is_nonneg(arg) for arg in term.args)
+            return self.is_nonneg(other) and (relu or self.is_nonneg(then))
+        return term.name in ("+", "*", "/") and all(self.is_nonneg(arg) for arg in term.args)
 
     def facts(self, *roots: Term) -> list[Term]:
         """What is known of the variables of scalar terms: the assumptions, and the signs of atoms."""
@@ -154,9 +168,23 @@ class Abstraction:
                 continue
             if self._is_positive(term):
                 found.append(apply(">", term, _zero(term)))
-            elif self._is_nonneg(term):
+            elif self.is_nonneg(term):
                 found.append(apply(">=", term, _zero(term)))
         return found
+
+    def extents(self, *roots: Term) -> list[Term]:
+        """What is known besides `facts`: a mean or maximum of what is nowhere negative is 0 only where that is 0 everywhere, and
+        so at the one symbolic place. Left out where it would bring a division in."""
+        return [
+            apply("=>", apply("=", atom, real(0)), apply("=", argument, real(0)))
+            for atom in subterms(*roots)
+            if (argument := self._extent.get(atom)) is not None
+            and all(t.name != "/" or t.is_variable for t in subterms(argument))
+        ]
+
+    def varies(self, leaf: Term) -> bool:
+        """Whether a variable of scalar terms, an input or an atom, may differ from entry to entry of the outermost axis."""
+        return self._levels[leaf] > 0
 
 
 def _zero(term: Term) -> Term:
@@ -184,6 +212,23 @@ class Instance:
             for index in every(*(range(size) for size in self.sizes[:level]))
         ]
         return apply("or", *cases) if len(cases) > 1 else cases[0]
+
+    def values(self, root: Term) -> dict[tuple[int, ...], Term]:
+        """`root` at each index over all axes, as scalar terms."""
+        value = fold(root, self._visit, {})
+        level = len(next(iter(value)))
+        return {index: value[index[:level]] for index in every(*map(range, self.sizes))}
+
+    def tensors(self, inputs: Iterable[Variable], model: Mapping[str, Number]) -> dict[str, dict[tuple[int, ...], Number]] | None:
+        """The values that a model gives to inputs; an entry that it does not mention is 1, which every assumption allows. None
+        where an integer gets a value that is none."""
+        values: dict[str, dict[tuple[int, ...], Number]] = {}
+        for symbol in inputs:
+            entries = self._input(symbol).items()
+            values[symbol.name] = {index: model.get(entry.name, Fraction(1)) for index, entry in entries}
+            if symbol.sort == INT and any(Fraction(value).denominator != 1 for value in values[symbol.name].values()):
+                return None
+        return values
 
     def facts(self) -> list[Term]:
         """The assumptions, for every entry."""

@@ -15,11 +15,12 @@ from typing import NamedTuple
 
 from ..core import apply
 from ..solver.process import Claim, Solver
-from ..terms import INT, Sort, Term, Variable, real
+from ..terms import INT, Sort, Term, Variable, expand, real, subterms
 from ..theory import Context
 from . import exact
 from .abstraction import Abstraction, Instance
 from .fingerprint import Points
+from .lemmas import Lemmas, Shape, shape
 
 
 class Merge(NamedTuple):
@@ -46,13 +47,23 @@ class Point:
     sizes: tuple[int, ...]
 
 
+@dataclass(slots=True)
+class _Bucket:
+    """Terms of one sort and fingerprint, no two of them proved equal, and the tensors that tell some of them apart."""
+
+    key: tuple[Sort, int]
+    terms: list[Term]
+    points: list[Point] = field(default_factory=list)
+
+
 @dataclass
 class Counts:
-    """What the search for classes did."""
+    """What the search for classes did. Of the `claims` that needed cvc5, it was `asked` one of each shape."""
 
     classes: int = 0
     merges: int = 0
     claims: int = 0
+    asked: int = 0
     refuted: int = 0
     undecided: int = 0
 
@@ -90,9 +101,10 @@ class Equivalence:
     def __post_init__(self) -> None:
         self.points = Points(self.context, self.inputs, self.seed)
         self.abstraction = Abstraction(self.context, self._never_negative)
-        self._buckets: dict[tuple[Sort, int], list[Term]] = {}
-        self._classes: dict[Term, Term] = {}
-        self._signatures: dict[Term, list[exact.Tensor | None]] = {}
+        self.lemmas = Lemmas(self.solver, self.abstraction.facts)
+        self._firsts: dict[Sort, dict[int, Term]] = {}  # by fingerprint; most buckets hold one term for ever
+        self._split: dict[tuple[Sort, int], _Bucket] = {}
+        self._unrealised: set[Shape] = set()
 
     def fingerprints(self, terms: Sequence[Term]) -> list[int]:
         """The hash of each term's values at the random points."""
@@ -113,118 +125,127 @@ class Equivalence:
         """
         hashes = self.fingerprints(terms) if fingerprints is None else list(fingerprints)
         found: dict[int, Term] = {}
-        waiting: dict[tuple[Sort, int], list[tuple[int, int]]] = {}
-        asked: set[Term] = set()
+        waiting: dict[tuple[Sort, int], list[tuple[int, int]]] = {}  # by bucket: position, and how many rivals are behind it
+        position_of: dict[Term, int] = {}
         for position, (term, value) in enumerate(zip(terms, hashes, strict=True)):
-            if term not in self._classes and term not in asked:  # a term comes again where two nonterminals derive it
-                asked.add(term)
+            if position_of.setdefault(term, position) != position:
+                continue  # it comes again, since two nonterminals derive it
+            firsts = self._firsts.setdefault(term.sort, {})
+            if firsts.get(value, term) is not term:
                 waiting.setdefault((term.sort, value), []).append((position, 0))
+                continue
+            if value not in firsts:
+                firsts[value] = term
+                self.counts.classes += 1
+            found[position] = term
         while waiting:
-            claims: list[tuple[tuple[Sort, int], int, int, Term]] = []
-            for key, queue in list(waiting.items()):
-                bucket = self._buckets.setdefault(key, [])
-                rest: list[tuple[int, int]] = []
-                for position, compared in queue:
-                    term, rival = terms[position], None
-                    for index in range(compared, len(bucket)):
-                        if self._may_equal(term, bucket[index]):
-                            rival, compared = bucket[index], index
-                            break
-                    if rival is not None:
-                        claims.append((key, position, compared, rival))
-                    elif not rest and not any(c[0] == key for c in claims[-1:]):
-                        bucket.append(term)
-                        self.counts.classes += 1
-                        found[position] = term
-                    else:  # an earlier term of this bucket is not decided yet: it may become the rival
-                        rest.append((position, len(bucket)))
-                waiting[key] = rest
-                if not rest:
-                    del waiting[key]
-            verdicts = self._decide([(terms[position], rival) for _, position, _, rival in claims])
-            for (key, position, compared, rival), equal in zip(claims, verdicts, strict=True):
+            asked: list[tuple[_Bucket, int, int]] = []
+            rounds = [(key, self._bucket(key), queue) for key, queue in waiting.items()]
+            waiting = {key: self._next(bucket, queue, terms, found, asked) for key, bucket, queue in rounds}
+            verdicts = self._decide([(bucket, terms[position], bucket.terms[index]) for bucket, position, index in asked])
+            for (bucket, position, index), equal in zip(asked, verdicts, strict=True):
                 if equal:
-                    found[position] = rival
+                    found[position] = bucket.terms[index]
                 else:
-                    waiting.setdefault(key, []).append((position, compared + 1))
-            for queue in waiting.values():
-                queue.sort()
-        self._classes.update((terms[position], representative) for position, representative in found.items())
-        return [self._classes[term] for term in terms]
+                    waiting[bucket.key].append((position, index + 1))
+            waiting = {key: sorted(queue) for key, queue in waiting.items() if queue}
+        return [found[position_of[term]] for term in terms]
+
+    def _bucket(self, key: tuple[Sort, int]) -> _Bucket:
+        sort, value = key
+        return self._split.get(key) or _Bucket(key, [self._firsts[sort][value]])
+
+    def _next(
+        self, bucket: _Bucket, queue: list[tuple[int, int]], terms: Sequence[Term], found: dict[int, Term],
+        asked: list[tuple[_Bucket, int, int]],
+    ) -> list[tuple[int, int]]:  # fmt: skip
+        """Sends each term of a queue to its next rival, and makes a new class of the first that has none left. Returns those that
+        must wait, since an earlier one is not decided yet and may become their rival."""
+        rest: list[tuple[int, int]] = []
+        pending = False
+        for position, start in queue:
+            term, rivals = terms[position], range(start, len(bucket.terms))
+            if term in bucket.terms:
+                found[position] = term
+            elif (rival := next((i for i in rivals if self._may_equal(bucket, term, bucket.terms[i])), None)) is not None:
+                asked.append((bucket, position, rival))
+                pending = True
+            elif pending:
+                rest.append((position, len(bucket.terms)))
+            else:
+                bucket.terms.append(term)
+                self._split[bucket.key] = bucket
+                self.counts.classes += 1
+                found[position] = term
+        return rest
 
     def claim(self, left: Term, right: Term) -> Claim:
         """What cvc5 is asked to prove two terms equal."""
         a, b = self.abstraction.scalar(left), self.abstraction.scalar(right)
         return Claim(a, b, tuple(self.abstraction.facts(a, b)))
 
-    def _may_equal(self, left: Term, right: Term) -> bool:
-        """Whether the counterexamples found so far leave the two together."""
-        if not self.counterexamples:
+    def _may_equal(self, bucket: _Bucket, left: Term, right: Term) -> bool:
+        """Whether the tensors that split this bucket before leave the two together."""
+        return not any(self._separates(point, left, right) for point in bucket.points)
+
+    def _decide(self, pairs: list[tuple[_Bucket, Term, Term]]) -> list[bool]:
+        """For each term and representative of a bucket: whether they are proved equal."""
+        forms = [(self.abstraction.scalar(term), self.abstraction.scalar(rival)) for _, term, rival in pairs]
+        open_forms = [(left, right) for left, right in forms if left is not right]
+        answers = iter(self.lemmas.equal(open_forms))
+        self.counts.claims += len(open_forms)
+        self.counts.asked = self.lemmas.asked
+        return [
+            self._decided(bucket, term, rival, "identical" if left is right else next(answers))
+            for (bucket, term, rival), (left, right) in zip(pairs, forms, strict=True)
+        ]
+
+    def _decided(self, bucket: _Bucket, term: Term, rival: Term, verdict: str) -> bool:
+        """Keeps account of a verdict; looks for a tensor that separates the two where they are not proved equal."""
+        if verdict in ("identical", "equal"):
+            self.counts.merges += 1
+            if self.on_merge:
+                self.on_merge(Merge(term, rival, "cvc5" if verdict == "equal" else verdict))
             return True
-        pairs = zip(self._signature(left), self._signature(right), strict=True)
-        return all(a is None or b is None or _same(a, b) for a, b in pairs)
-
-    def _signature(self, term: Term) -> list[exact.Tensor | None]:
-        known = self._signatures.setdefault(term, [])
-        for point in self.counterexamples[len(known) :]:
-            try:
-                known.append(exact.evaluate(term, point.values, point.sizes, self.context))
-            except exact.Inexact:
-                known.append(None)
-        return known
-
-    def _decide(self, pairs: list[tuple[Term, Term]]) -> list[bool]:
-        """For each (term, representative): whether they are proved equal."""
-        proofs: list[str | None] = []
-        claims: list[Claim] = []
-        for term, rival in pairs:
-            claim = self.claim(term, rival)
-            proofs.append("identical" if claim.left is claim.right else None)
-            if claim.left is not claim.right:
-                claims.append(claim)
-        answers = iter(self.solver.equal(claims))
-        self.counts.claims += len(claims)
-        decided = []
-        for (term, rival), proof in zip(pairs, proofs, strict=True):
-            verdict = "equal" if proof else next(answers)
-            if verdict == "equal":
-                self.counts.merges += 1
-                if self.on_merge:
-                    self.on_merge(Merge(term, rival, proof or "cvc5"))
-            elif self._refute(term, rival):
-                self.counts.refuted += 1
-            else:
-                self.counts.undecided += 1
-                reason = "no tensor realises the refutation" if verdict == "different" else verdict
-                self.undecided.append(Undecided(term, rival, reason))
-                if self.on_undecided:
-                    self.on_undecided(self.undecided[-1])
-            decided.append(verdict == "equal")
-        return decided
+        claim = self.claim(term, rival)
+        law = shape((claim.left, claim.right, *claim.facts))
+        point = None if law in self._unrealised else self._refute(term, rival)
+        if point is not None:
+            self.counts.refuted += 1
+            self.counterexamples.append(point)
+            bucket.points.append(point)
+            return False
+        self._unrealised.add(law)
+        self.counts.undecided += 1
+        reason = "no tensor realises the refutation" if verdict == "different" else verdict
+        self.undecided.append(Undecided(term, rival, reason))
+        if self.on_undecided:
+            self.on_undecided(self.undecided[-1])
+        return False
 
     def _never_negative(self, term: Term) -> bool:
         """Whether cvc5 proves that a scalar term is at least zero under the assumptions."""
         negative = apply("ite", apply("<", term, real(0)), real(1), real(0))
         return self.solver.equal([Claim(negative, real(0), tuple(self.abstraction.facts(term)))]) == ["equal"]
 
-    def _refute(self, left: Term, right: Term) -> bool:
-        """Looks for a tensor on which the two differ; a found one joins the counterexamples."""
+    def _refute(self, left: Term, right: Term) -> Point | None:
+        """A tensor on which the two differ, where one is found. An axis that neither reduces needs one entry only."""
+        reduced = {o.axis for t in subterms(expand(left), expand(right)) if (o := self.context.operator(t)) and o.reduction}
         depth = len(self.context.theory.axes)
-        sizes = [()] if not depth else [(1,) * depth, (1,) * (depth - 1) + (2,), (2,) * depth]
-        for size in sizes:
-            instance = Instance(self.context, size)
+        for entries in (1, 2) if reduced else (1,):
+            sizes = tuple(entries if axis in reduced else 1 for axis in range(depth))
+            instance = Instance(self.context, sizes)
             try:
                 formulas = [instance.difference(left, right), *instance.facts()]
             except KeyError:  # an operator without a rational form
-                return False
+                return None
             model = self.solver.model(formulas)
             if model is None:
                 continue
-            point = Point({v.name: self._tensor(instance, v, model) for v in self.inputs}, size)
+            point = Point({v.name: self._tensor(instance, v, model) for v in self.inputs}, sizes)
             if self._integral(point) and self._separates(point, left, right):
-                self.counterexamples.append(point)
-                return True
-        return False
+                return point
+        return None
 
     def _tensor(self, instance: Instance, symbol: Variable, model: dict[str, Fraction | bool]) -> exact.Tensor:
         """The model's values of one input; one that the formula does not mention is 1, which every assumption allows."""

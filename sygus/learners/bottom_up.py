@@ -6,22 +6,27 @@ broadcasting the values of their parts; a term object is made for each combinati
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..constants import is_any_constant
 from ..core import COMMUTATIVE
+from ..costs import cheapest, check_costs
 from ..equivalence.classes import Equivalence
-from ..equivalence.fingerprint import Pair
 from ..errors import SygusError
-from ..grammar import Grammar, Production
-from ..terms import Function, Term, Variable, substitute
+from ..grammar import Grammar, Production, Template
+from ..terms import Function, Term, Variable
+from .bank import Bank, Budget, Rows
 
 CHUNK = 2048
+"""Combinations that are evaluated at once."""
+BATCH = 8192
+"""Terms that are sorted into classes at once."""
 
 
 class Candidate(NamedTuple):
@@ -31,34 +36,25 @@ class Candidate(NamedTuple):
     cost: int
 
 
-@dataclass
-class _Bank:
-    """The representatives of one nonterminal and cost, with their values at the points: [N, points, axes...] a group."""
-
-    terms: list[Term] = field(default_factory=list)
-    rows: list[list[Pair]] = field(default_factory=list)
-
-    def pairs(self, group: int) -> Pair:
-        if len(self.rows) > 1:  # join the chunks once
-            self.rows = [[Pair(*map(np.concatenate, zip(*parts, strict=True))) for parts in zip(*self.rows, strict=True)]]
-        return self.rows[0][group]
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class _Rule:
-    """A production with one variable for each hole, so that repeated nonterminals are told apart."""
+    """A production to build with. A `commutative` one is built in one order of its two holes only."""
 
-    body: Term
-    holes: tuple[str, ...]
-    variables: tuple[Term, ...]
+    nonterminal: str
+    template: Template
     weight: int
     commutative: bool
 
-    def build(self, parts: tuple[Term, ...]) -> Term:
-        """The body with `parts` in its holes."""
-        if self.body.args == self.variables and parts:
-            return Term(self.body.symbol, parts)
-        return substitute(self.body, dict(zip(self.variables, parts, strict=True)))
+
+class _Built(NamedTuple):
+    """Terms of one rule with their fingerprints: combination i takes the parts `indices[hole][i]` of the banks."""
+
+    rule: _Rule
+    banks: list[Bank]
+    indices: list[NDArray[np.int32]]
+    terms: list[Term]
+    hashes: list[int]
+    rows: Rows
 
 
 class Enumerator:
@@ -68,10 +64,14 @@ class Enumerator:
         grammar: what to enumerate.
         equivalence: which terms are the same; it may be shared and already hold classes.
         limit: the highest cost.
+        memory: bytes of values that may be kept; what is beyond is computed again when it is needed.
 
     Attributes:
         built: how many terms were built so far, duplicates among them.
         cost: the cost that is being enumerated.
+
+    Raises:
+        SygusError: a cost has infinitely many terms, or a production varies over an axis that values of its sort do not have.
 
     >>> from sygus import Context, Solver, read
     >>> grammar = read('''(synth-fun f ((x Real) (y Real)) Real ((R Real)) ((R Real (x y (+ R R) (* R R)))))
@@ -83,46 +83,69 @@ class Enumerator:
     ['x', 'y', '(+ x x)', '(+ x y)', '(+ y y)', '(* x x)', '(* x y)', '(* y y)']
     """
 
-    def __init__(self, grammar: Grammar, equivalence: Equivalence, limit: int) -> None:
+    def __init__(self, grammar: Grammar, equivalence: Equivalence, limit: int, memory: int = 512 * 2**20) -> None:
+        check_costs(grammar)
         self.grammar, self.equivalence, self.limit = grammar, equivalence, limit
         self.built = self.cost = 0
         self._depth = len(equivalence.context.theory.axes)
         self._check_levels()
-        self._bank: dict[str, dict[int, _Bank]] = {name: {} for name in grammar.nonterminals}
+        self._budget = Budget(memory)
+        self._bank: dict[str, dict[int, Bank]] = {name: {} for name in grammar.nonterminals}
         self._seen: dict[str, set[Term]] = {name: set() for name in grammar.nonterminals}
         self._rules: dict[str, list[_Rule]] = {}
         self._any_constants: dict[str, list[Production]] = {}
         for name in grammar.nonterminals:
             proper = list(grammar.proper(name))
             self._any_constants[name] = [p for p in proper if is_any_constant(p.body)]
-            self._rules[name] = [self._rule(p) for p in proper if not is_any_constant(p.body)]
+            self._rules[name] = [self._rule(name, p) for p in proper if not is_any_constant(p.body)]
+        self._least = {name: cost for name, (cost, _) in cheapest(grammar).items()}
+        self._last_use = self._last_uses()
+        self._done: dict[tuple[_Rule, tuple[int, ...]], list[int]] = {}
 
     def reached(self, representative: Term) -> bool:
         """Whether a term of the start nonterminal was found in the class of `representative`."""
         return representative in self._seen[self.grammar.start]
 
-    def _rules_at(self, nonterminal: str, cost: int) -> Iterator[_Rule]:
-        """The rules that may give a term of `cost`."""
-        yield from self._rules[nonterminal]
-        for production in self._any_constants[nonterminal]:
-            for body in self.grammar.bodies(production, cost):
-                yield self._rule(Production(nonterminal, body, cost))
+    def __iter__(self) -> Iterator[Candidate]:
+        for cost in range(self.limit + 1):
+            self.cost = cost
+            for nonterminal in self.grammar.nonterminals:
+                self._bank[nonterminal][cost] = Bank(self._budget)
+            yield from self._classify(self._rules_at(cost, free=False))
+            before = -1
+            while before != (before := self._size(cost)):  # a free production builds on terms of this very cost
+                yield from self._classify(self._rules_at(cost, free=True))
 
-    def _rule(self, production: Production) -> _Rule:
-        holes = self.grammar.holes(production.body)
-        variables = tuple(Term(Variable(f"|{h}#{i}", self.grammar.nonterminals[h])) for i, h in enumerate(holes))
-        fresh = iter(variables)
+    # What to build ------------------------------------------------------------------------------------------------------
 
-        def rename(term: Term) -> Term:
-            if self.grammar.is_hole(term):
-                return next(fresh)
-            return Term(term.symbol, tuple(rename(arg) for arg in term.args))
-
-        body = rename(production.body)
+    def _rule(self, nonterminal: str, production: Production) -> _Rule:
+        template = self.grammar.template(production.body)
+        body, holes = template.body, template.holes
         operator = self.equivalence.context.operator(body)
         known = operator.commutative if operator else isinstance(body.symbol, Function) and body.name in COMMUTATIVE
-        swaps = known and len(holes) == 2 and body.args == variables and holes[0] == holes[1]
-        return _Rule(body, holes, variables, max(1, self.grammar.weight(production)), swaps)
+        swaps = known and len(holes) == 2 and body.args == template.variables and holes[0] == holes[1]
+        return _Rule(nonterminal, template, self.grammar.weight(production), swaps)
+
+    def _rules_at(self, cost: int, free: bool) -> Iterator[_Rule]:
+        """The rules that may give a term of `cost`: those that cost nothing themselves, or the others."""
+        for name in self.grammar.nonterminals:
+            yield from (rule for rule in self._rules[name] if (rule.weight == 0) == free)
+            for production in () if free else self._any_constants[name]:
+                for body in self.grammar.bodies(production, cost):
+                    yield self._rule(name, Production(name, body, cost))
+
+    def _last_uses(self) -> dict[str, int]:
+        """For each nonterminal the highest cost of a term that is part of another one."""
+        last = dict.fromkeys(self.grammar.nonterminals, -1)
+        for rules in self._rules.values():
+            for rule in rules:
+                whole = rule.weight + sum(self._least[hole] for hole in rule.template.holes)
+                for hole in rule.template.holes:
+                    last[hole] = max(last[hole], self.limit - whole + self._least[hole])
+        return last
+
+    def _size(self, cost: int) -> int:
+        return sum(len(banks[cost].terms) for banks in self._bank.values())
 
     def _check_levels(self) -> None:
         """Refuses a production that varies over an axis over which values of its sort are constant."""
@@ -140,91 +163,155 @@ class Enumerator:
                             f"value of sort {sort} does not: reduce it first"
                         )
 
-    def __iter__(self) -> Iterator[Candidate]:
-        for cost in range(1, self.limit + 1):
-            self.cost = cost
-            for nonterminal in self.grammar.nonterminals:
-                bank = self._bank[nonterminal][cost] = _Bank()
-                for rule in self._rules_at(nonterminal, cost):
-                    for new in self._terms(rule, cost, nonterminal, bank):
-                        if nonterminal == self.grammar.start:
-                            yield Candidate(new, cost)
-
-    def _terms(self, rule: _Rule, cost: int, nonterminal: str, bank: _Bank) -> Iterator[Term]:
-        for split in _splits(cost - rule.weight, len(rule.holes)):
-            banks = [self._bank[hole].get(part) for hole, part in zip(rule.holes, split, strict=True)]
-            if any(b is None or not b.terms for b in banks) or (rule.commutative and split[0] > split[1]):
+    def _blocks(self, rule: _Rule, cost: int) -> Iterator[tuple[list[Bank], tuple[range, ...], bool]]:
+        """The combinations of parts for a rule that were not built yet, in blocks, and whether only those in order count."""
+        holes = rule.template.holes
+        for split in _splits(cost - rule.weight, [self._least[hole] for hole in holes]):
+            if rule.commutative and split[0] > split[1]:
                 continue
-            square = rule.commutative and split[0] == split[1]
-            for block in _blocks([len(b.terms) for b in banks if b]):
-                yield from self._block(rule, [b for b in banks if b], block, square, nonterminal, bank)
+            banks = [self._bank[hole][part] for hole, part in zip(holes, split, strict=True)]
+            lengths = [len(bank.terms) for bank in banks]
+            done = self._done.get((rule, split), [0] * len(holes))
+            if rule.weight == 0:
+                if (rule, split) in self._done and done == lengths:
+                    continue
+                self._done[rule, split] = lengths
+            in_order = rule.commutative and split[0] == split[1]
+            for first_new in range(len(holes)) if holes else [0]:
+                bounds = [
+                    (done[hole] if hole == first_new else 0, done[hole] if hole < first_new else lengths[hole])
+                    for hole in range(len(holes))
+                ]  # fmt: skip
+                for block in _grid([range(*bound) for bound in bounds]):
+                    yield banks, block, in_order
 
-    def _block(
-        self, rule: _Rule, banks: list[_Bank], block: tuple[range, ...], square: bool, nonterminal: str, bank: _Bank
-    ) -> Iterator[Term]:
-        """All combinations of parts in `block`, evaluated, classified, and the new ones kept."""
-        combinations = list(itertools.product(*block))
-        kept = [i for i, c in enumerate(combinations) if not square or c[0] <= c[1]]
-        if not kept:
-            return
-        points, shape = self.equivalence.points, tuple(len(r) for r in block)
-        values = []
-        for group in range(len(points.groups)):
-            memo: dict[Term, Pair] = {}
-            for hole, (part, chosen, variable) in enumerate(zip(banks, block, rule.variables, strict=True)):
-                axes = (1,) * hole + (len(chosen),) + (1,) * (len(block) - hole - 1)
-                memo[variable] = part.pairs(group).each(_slice(chosen, axes))
-            result = points.evaluate(rule.body, group, memo)
-            tail = result.residue.shape[result.residue.ndim - self._depth - 1 :]
-            values.append(result.each(_flatten(shape, tail, kept)))
-        rows = points.rows(values, self.equivalence.context.theory.sorts.get(rule.body.sort, self._depth))
-        terms = [rule.build(tuple(b.terms[i] for b, i in zip(banks, combinations[k], strict=True))) for k in kept]
+    # Building and sorting -----------------------------------------------------------------------------------------------
+
+    def _classify(self, rules: Iterable[_Rule]) -> Iterator[Candidate]:
+        """Builds all terms of some rules at the present cost, keeps those whose class is new."""
+        waiting: list[_Built] = []
+        count = 0
+        for rule in rules:
+            for banks, block, in_order in self._blocks(rule, self.cost):
+                built = self._build(rule, banks, block, in_order)
+                waiting.append(built)
+                count += len(built.terms)
+                if count >= BATCH:
+                    yield from self._sort(waiting)
+                    waiting, count = [], 0
+        yield from self._sort(waiting)
+
+    def _build(self, rule: _Rule, banks: list[Bank], block: tuple[range, ...], in_order: bool) -> _Built:
+        shape = tuple(len(chosen) for chosen in block)
+        grid = [index.reshape(-1).astype(np.int32) + chosen.start for index, chosen in zip(np.indices(shape), block, strict=True)]
+        kept = np.flatnonzero(grid[0] <= grid[1]) if in_order else np.arange(int(np.prod(shape)))
+        indices = [index[kept] for index in grid]
+        parts = [
+            [pair.each(_Along(position, len(block))) for pair in bank.rows(chosen.start, chosen.stop)]
+            for position, (bank, chosen) in enumerate(zip(banks, block, strict=True))
+        ]
+        rows = self._rows(rule.template, parts, shape, kept)
+        chosen_terms = [[bank.terms[i] for i in index] for bank, index in zip(banks, indices, strict=True)]
+        terms = (
+            [rule.template.fill(arguments) for arguments in zip(*chosen_terms, strict=True)] if banks else [rule.template.body]
+        )
         self.built += len(terms)
-        found = self.equivalence.representatives(terms, map(int, points.hashes(rows)))
-        seen, new = self._seen[nonterminal], []
-        for position, (term, representative) in enumerate(zip(terms, found, strict=True)):
-            if representative not in seen:
-                seen.add(representative)
-                new.append((position, term))
-        if new:
-            chosen_rows = [position for position, _ in new]
-            bank.terms.extend(term for _, term in new)
-            bank.rows.append([pair.each(lambda x: x[chosen_rows]) for pair in rows])
-            yield from (term for _, term in new)
+        return _Built(rule, banks, indices, terms, self.equivalence.points.hashes(rows).tolist(), rows)
+
+    def _rows(self, template: Template, parts: list[Rows], shape: tuple[int, ...], kept: NDArray[np.int64]) -> Rows:
+        """The values of the combinations `kept` of a grid of `shape`, from parts that broadcast to it."""
+        points, values = self.equivalence.points, []
+        for group in range(len(points.groups)):
+            memo = {variable: rows[group] for variable, rows in zip(template.variables, parts, strict=True)}
+            result = points.evaluate(template.body, group, memo)
+            tail = result.residue.shape[result.residue.ndim - self._depth - 1 :]
+            values.append(result.each(_Flat(shape, tail, kept)))
+        return points.rows(values, self.equivalence.context.theory.sorts.get(template.body.sort, self._depth))
+
+    def _again(self, rule: _Rule, banks: list[Bank], indices: list[NDArray[np.int32]]) -> Rows:
+        """The values of terms that were built before."""
+        parts: list[Rows] = []
+        for bank, index in zip(banks, indices, strict=True):
+            low = int(index.min())
+            parts.append([pair.each(_Chosen(index - low)) for pair in bank.rows(low, int(index.max()) + 1)])
+        count = len(indices[0]) if indices else 1
+        return self._rows(rule.template, parts, (count,), np.arange(count))
+
+    def _sort(self, waiting: list[_Built]) -> Iterator[Candidate]:
+        """Classes for what was built; the new ones go to their banks."""
+        terms = [term for built in waiting for term in built.terms]
+        found = iter(self.equivalence.representatives(terms, [value for built in waiting for value in built.hashes]))
+        for built in waiting:
+            name = built.rule.nonterminal
+            seen, new = self._seen[name], []
+            for position, representative in enumerate(next(found) for _ in built.terms):
+                if representative not in seen:
+                    seen.add(representative)
+                    new.append(position)
+            if not new:
+                continue
+            fresh = [built.terms[position] for position in new]
+            rows = [pair.each(_Chosen(np.array(new))) for pair in built.rows] if self.cost <= self._last_use[name] else None
+            again = partial(self._again, built.rule, built.banks, [index[new] for index in built.indices])
+            self._bank[name][self.cost].add(fresh, rows, again)
+            if name == self.grammar.start:
+                yield from (Candidate(term, self.cost) for term in fresh)
 
 
-def _slice(chosen: range, axes: tuple[int, ...]) -> Callable[[Any], Any]:
-    """The rows `chosen` of an array, laid along one of several leading axes."""
-    return lambda x: x[chosen.start : chosen.stop].reshape(axes + x.shape[1:])
+class _Along(NamedTuple):
+    """Lays rows along one of several leading axes."""
+
+    position: int
+    axes: int
+
+    def __call__(self, x: NDArray) -> NDArray:
+        return x.reshape((1,) * self.position + x.shape[:1] + (1,) * (self.axes - self.position - 1) + x.shape[1:])
 
 
-def _flatten(shape: tuple[int, ...], tail: tuple[int, ...], kept: list[int]) -> Callable[[Any], Any]:
-    """All combinations of the leading axes `shape` as rows, those that are `kept`."""
-    return lambda x: np.broadcast_to(x, shape + tail).reshape((-1, *tail))[kept]
+class _Flat(NamedTuple):
+    """The combinations `kept` of the leading axes `shape`, as rows."""
+
+    shape: tuple[int, ...]
+    tail: tuple[int, ...]
+    kept: NDArray[np.int64]
+
+    def __call__(self, x: NDArray) -> NDArray:
+        flat = np.broadcast_to(x, self.shape + self.tail).reshape((-1, *self.tail))
+        return flat if len(flat) == len(self.kept) else flat[self.kept]
 
 
-def _splits(total: int, parts: int) -> Iterator[tuple[int, ...]]:
-    """All ways to write `total` as an ordered sum of `parts` positive numbers.
+class _Chosen(NamedTuple):
+    """Some rows."""
 
-    >>> list(_splits(4, 2))
+    rows: NDArray
+
+    def __call__(self, x: NDArray) -> NDArray:
+        return x[self.rows]
+
+
+def _splits(total: int, least: list[int]) -> Iterator[tuple[int, ...]]:
+    """All ways to write `total` as an ordered sum of numbers, each at least its bound.
+
+    >>> list(_splits(4, [1, 1]))
     [(1, 3), (2, 2), (3, 1)]
     """
-    if parts == 0:
+    if not least:
         if total == 0:
             yield ()
         return
-    for first in range(1, total - parts + 2):
-        for rest in _splits(total - first, parts - 1):
+    bound, *others = least
+    for first in range(bound, total - sum(others) + 1):
+        for rest in _splits(total - first, others):
             yield (first, *rest)
 
 
-def _blocks(lengths: list[int]) -> Iterator[tuple[range, ...]]:
-    """The grid of `lengths` in blocks of about `CHUNK` combinations."""
-    if not lengths:
+def _grid(bounds: list[range]) -> Iterator[tuple[range, ...]]:
+    """The grid of `bounds` in blocks of about `CHUNK` combinations."""
+    if not bounds:
         yield ()
         return
-    first, *rest = lengths
-    for tail in _blocks(rest):
+    first, *rest = bounds
+    for tail in _grid(rest):
         width = max(1, CHUNK // max(1, int(np.prod([len(r) for r in tail]))))
-        for start in range(0, first, width):
-            yield (range(start, min(first, start + width)), *tail)
+        for start in range(first.start, first.stop, width):
+            yield (range(start, min(first.stop, start + width)), *tail)

@@ -1,19 +1,22 @@
-"""Division out of a formula: two terms as fractions, under a decision for every denominator whether it is zero.
+"""Division and choice out of a claim: two terms as fractions, under a decision for every denominator and every condition.
 
-cvc5 decides n₁·d₂ = n₂·d₁ ten times faster than n₁/d₁ = n₂/d₂. Division being total, the cases in which a denominator is zero are
-claims of their own: a·b/b is not a.
+cvc5 decides n₁·d₂ = n₂·d₁ ten times faster than n₁/d₁ = n₂/d₂, and several polynomial identities faster than one with `ite` in
+it. Division being total, the cases in which a denominator is zero are claims of their own: a·b/b is not a.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from ..core import apply
-from ..terms import REAL, Function, Term, fold, real, substitute, subterms, variable
+from ..terms import BOOL, REAL, Function, Literal, Term, fold, real, subterms, variable
 
 Fraction = tuple[Term, Term]
 ONE, ZERO = real(1), real(0)
+CHOICES = 6
+"""How many conditions are decided on the way to one case; what is left of them goes to cvc5 as it stands."""
 
 
 @dataclass(frozen=True)
@@ -25,6 +28,16 @@ class Case:
     facts: tuple[Term, ...]
 
 
+class _Open(NamedTuple):
+    """A claim that may still hold divisions and choices, with the denominators known to be nonzero."""
+
+    left: Term
+    right: Term
+    facts: tuple[Term, ...]
+    nonzero: frozenset[Term]
+    choices: int = 0
+
+
 def cases(left: Term, right: Term, facts: tuple[Term, ...]) -> Iterator[Case]:
     """The claims that together say that `left` equals `right` under `facts`, first the one with no zero denominator.
 
@@ -34,38 +47,121 @@ def cases(left: Term, right: Term, facts: tuple[Term, ...]) -> Iterator[Case]:
     ...     print(case.left, "=", case.right, "if", *case.facts)
     (* a b) = (* a b) if (distinct b 0.0)
     0.0 = a if (= b 0.0)
+    >>> for case in cases(apply("ite", apply(">", a, ZERO), a, ZERO), a, (apply(">=", a, ZERO),)):
+    ...     print(case.left, "=", case.right, "if", *case.facts)
+    0.0 = a if (>= a 0.0) (<= a 0.0)
     """
-    stack: list[tuple[Term, Term, tuple[Term, ...], frozenset[Term]]] = [(left, right, facts, frozenset())]
+    stack = [_Open(left, right, facts, frozenset())]
     while stack:
-        left, right, facts, nonzero = stack.pop()
-        if left is right:
+        claim = stack.pop()
+        if claim.left is claim.right:
             continue
-        open_division = _undecided(left, right, nonzero)
-        if open_division is None:
-            (n1, d1), (n2, d2) = as_fractions(left, right)
+        term = _undecided(claim)
+        if term is None:
+            (n1, d1), (n2, d2) = as_fractions(claim.left, claim.right)
             if d1 is not d2:
                 n1, n2 = _times(n1, d2), _times(n2, d1)
-            yield Case(n1, n2, facts)
+            yield Case(n1, n2, claim.facts)
+        else:
+            stack.extend(_by_condition(claim, term.args[0]) if term.name == "ite" else _by_denominator(claim, term.args[1]))
+
+
+def _undecided(claim: _Open) -> Term | None:
+    """An innermost division whose denominator, or choice whose condition, is not decided yet."""
+    for term in subterms(claim.left, claim.right):
+        if not isinstance(term.symbol, Function):
             continue
-        denominator = open_division.args[1]
-        numerator_of_it = as_fractions(denominator)[0][0]
-        is_zero, is_nonzero = apply("=", numerator_of_it, ZERO), apply("distinct", numerator_of_it, ZERO)
-        if not (denominator.is_literal and denominator.value):
-            divisions = (t for t in subterms(left, right) if isinstance(t.symbol, Function) and t.name == "/")
-            without = {t: ZERO for t in divisions if t.args[1] is denominator}
-            stack.append((substitute(left, without), substitute(right, without), (*facts, is_zero), nonzero))
-        if not denominator.is_literal:
-            stack.append((left, right, (*facts, is_nonzero), nonzero | {denominator}))
-        elif denominator.value:
-            stack.append((left, right, facts, nonzero | {denominator}))
-
-
-def _undecided(left: Term, right: Term, nonzero: frozenset[Term]) -> Term | None:
-    """An innermost division whose denominator is not decided yet."""
-    for term in subterms(left, right):
-        if term.name == "/" and isinstance(term.symbol, Function) and term.args[1] not in nonzero:
+        if term.name == "/" and term.args[1] not in claim.nonzero:
+            return term
+        if term.name == "ite" and claim.choices < CHOICES:
             return term
     return None
+
+
+def _by_condition(claim: _Open, condition: Term) -> Iterator[_Open]:
+    """The claim where a condition is false, and where it is true."""
+    decided = as_fractions(condition)[0][0]
+    value = _truth(decided, claim.facts)
+    for truth in (False, True):
+        if value in (None, truth):
+            chosen = {
+                t: t.args[1 if truth else 2]
+                for t in subterms(claim.left, claim.right)
+                if _is(t, "ite") and t.args[0] is condition
+            }
+            fact = () if value is truth else (decided if truth else _opposite(decided),)
+            nonzero = claim.nonzero
+            left, right = _replace(claim.left, chosen), _replace(claim.right, chosen)
+            yield _Open(left, right, (*claim.facts, *fact), nonzero, claim.choices + 1)
+
+
+def _by_denominator(claim: _Open, denominator: Term) -> Iterator[_Open]:
+    """The claim where a denominator is zero, and where it is not."""
+    numerator = as_fractions(denominator)[0][0]
+    is_zero, is_nonzero = apply("=", numerator, ZERO), apply("distinct", numerator, ZERO)
+    value = _truth(is_zero, claim.facts)
+    if value is not False:
+        divisions = {t: ZERO for t in subterms(claim.left, claim.right) if _is(t, "/") and t.args[1] is denominator}
+        left, right = _replace(claim.left, divisions), _replace(claim.right, divisions)
+        yield claim._replace(left=left, right=right, facts=claim.facts if value else (*claim.facts, is_zero))
+    if value is not True:
+        facts = claim.facts if value is False else (*claim.facts, is_nonzero)
+        yield claim._replace(facts=facts, nonzero=claim.nonzero | {denominator})
+
+
+_NEGATED = {">": "<=", ">=": "<", "<": ">=", "<=": ">", "=": "distinct", "distinct": "="}
+
+
+def _opposite(condition: Term) -> Term:
+    binary = len(condition.args) == 2 and condition.args[0].sort == REAL
+    return apply(_NEGATED[condition.name], *condition.args) if binary and condition.name in _NEGATED else apply("not", condition)
+
+
+_IMPLIED = {">": (">", ">=", "distinct"), "<": ("<", "<=", "distinct"), "=": ("=", ">=", "<=")}
+
+
+def _truth(condition: Term, facts: tuple[Term, ...]) -> bool | None:
+    """Whether a condition holds, where that can be told without a solver."""
+    if isinstance(condition.symbol, Literal):
+        return bool(condition.symbol.value)
+    if condition in facts:
+        return True
+    opposite = _opposite(condition)
+    if opposite in facts:
+        return False
+    for strict, implied in _IMPLIED.items():
+        if len(condition.args) == 2 and condition.args[0].sort == REAL and apply(strict, *condition.args) in facts:
+            return True if condition.name in implied else False if opposite.name in implied else None
+    return None
+
+
+def _is(term: Term, name: str) -> bool:
+    return isinstance(term.symbol, Function) and term.name == name
+
+
+def _replace(root: Term, replacement: dict[Term, Term]) -> Term:
+    """`substitute`, and what a zero makes plain at once: 0·x = 0/x = x/0 = 0, 0 + x = x, a comparison of literals."""
+
+    def visit(term: Term, args: tuple[Term, ...]) -> Term:
+        if args == term.args:
+            return term
+        name = term.name
+        if (name == "*" and ZERO in args) or (name == "/" and ZERO in args):
+            return ZERO
+        if name == "+":
+            rest = [arg for arg in args if arg is not ZERO]
+            return apply("+", *rest) if len(rest) > 1 else rest[0] if rest else ZERO
+        if name == "-" and all(arg is ZERO for arg in args[1:]):
+            return args[0] if len(args) > 1 else ZERO if args[0] is ZERO else Term(term.symbol, args)
+        if name == "ite" and args[1] is args[2]:
+            return args[1]
+        if name in _NEGATED and len(args) == 2 and all(arg.is_literal for arg in args) and term.args[0].sort == REAL:
+            a, b = (arg.value for arg in args)
+            value = {">": a > b, ">=": a >= b, "<": a < b, "<=": a <= b, "=": a == b, "distinct": a != b}[name]
+            return Term(Literal(value, BOOL))
+        return Term(term.symbol, args)
+
+    return fold(root, visit, dict(replacement)) if replacement else root
 
 
 def binary_divisions(root: Term) -> Term:
@@ -114,7 +210,7 @@ def as_fractions(*roots: Term) -> list[Fraction]:
 
 
 def _times(a: Term, b: Term) -> Term:
-    return b if a is ONE else a if b is ONE else apply("*", a, b)
+    return b if a is ONE else a if b is ONE else ZERO if a is ZERO or b is ZERO else apply("*", a, b)
 
 
 def _common(args: tuple[Fraction, ...]) -> tuple[list[Term], Term]:

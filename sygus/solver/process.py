@@ -33,6 +33,12 @@ class Solver:
     Args:
         seconds: how long an answer for one query may take before the process is ended and started again. cvc5's own limits
             come first; this is for a process that hangs.
+        memory: MiB. A process that has used more by the end of a request is started anew; one that asks for four times as
+            much within a query is refused it, and ends.
+
+    Attributes:
+        restarts: how often a process died or hung and was started again.
+        renewals: how often one that had grown was.
 
     >>> from sygus.core import apply
     >>> from sygus.terms import REAL, variable
@@ -42,9 +48,9 @@ class Solver:
     ['equal', 'different']
     """
 
-    def __init__(self, seconds: float = 30.0) -> None:
-        self.seconds = seconds
-        self.restarts = 0
+    def __init__(self, seconds: float = 30.0, memory: int = 1024) -> None:
+        self.seconds, self.memory = seconds, memory
+        self.restarts = self.renewals = 0
         self._process: subprocess.Popen[bytes] | None = None
         self._requests = 0
         self._buffer = b""
@@ -107,10 +113,11 @@ class Solver:
         return {k: v == "True" if v in ("True", "False") else Fraction(v) for k, v in answers[0]["model"].items()}
 
     def _start(self) -> subprocess.Popen[bytes]:
-        root = str(Path(__file__).resolve().parent.parent)
+        root = str(Path(__file__).resolve().parents[2])
         path = os.pathsep.join(p for p in (root, os.environ.get("PYTHONPATH", "")) if p)
         process = subprocess.Popen(
-            [sys.executable, "-m", "sygus.solver.worker"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0,
+            [sys.executable, "-m", "sygus.solver.worker", str(self.memory)],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0,
             env={**os.environ, "PYTHONPATH": path}, start_new_session=True,
         )  # fmt: skip
         assert process.stdin is not None
@@ -135,6 +142,9 @@ class Solver:
                 answers.append(answer)  # any other was for a request whose asker was interrupted
         if not alive:
             self._failed()
+        elif answers[-1].get("grown"):
+            self.close()
+            self.renewals += 1
         return answers
 
     def _send(self, data: bytes) -> bool:

@@ -8,6 +8,7 @@ cvc5 keeps Python's interpreter lock while it checks, and may die or hang: neith
 from __future__ import annotations
 
 import json
+import resource
 import sys
 from fractions import Fraction
 from typing import Any
@@ -137,6 +138,8 @@ def _variables(root: Term) -> set[Term]:
 
 def main() -> None:
     """Answers requests until stdin ends."""
+    limit = int(sys.argv[1]) if len(sys.argv) > 1 else 1024
+    _bound_memory(4 * limit * 2**20)
     solver = Cvc5()
     for line in sys.stdin:
         request = json.loads(line)
@@ -147,11 +150,28 @@ def main() -> None:
             for length in request["lengths"]:
                 left, right, *facts = terms[start : start + length]
                 start += length
-                print(json.dumps({**answer, "verdict": solver.equal(left, right, tuple(facts))}), flush=True)
+                verdict = solver.equal(left, right, tuple(facts))
                 solver.between_requests()
+                _answer({**answer, "verdict": verdict, "grown": start == len(terms) and _used() > limit * 2**20})
         else:
-            print(json.dumps({**answer, "model": solver.model(terms)}), flush=True)
+            model = solver.model(terms)
             solver.between_requests()
+            _answer({**answer, "model": model, "grown": _used() > limit * 2**20})
+
+
+def _answer(answer: dict[str, Any]) -> None:
+    print(json.dumps(answer), flush=True)
+
+
+def _used() -> int:
+    """The most memory that this process has held, in bytes."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+def _bound_memory(size: int) -> None:
+    """Lets the system refuse more than `size` bytes: a query that wants it ends this process, not the machine."""
+    _, hard = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (size if hard == resource.RLIM_INFINITY else min(size, hard), hard))
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from setting import INPUTS, RELU, grammar
 from sycam.theory import CAM, MAP
 from sygus import BOOL, REAL, Context, Enumerator, Equivalence, Grammar, Input, Solver, SygusError, Variable, read, read_term
 from sygus.core import apply
-from sygus.learners.bottom_up import _blocks, _splits
+from sygus.learners.bottom_up import _grid, _splits
 from sygus.terms import Term, real, subterms, variable
 
 CAM_HEAD = """(set-logic ALL) (declare-sort Map 0) (declare-fun gap (Map) Real) (declare-fun m* (Map Map) Map)
@@ -266,14 +266,6 @@ def test_an_argument_may_be_called_like_a_hole(solver):
     assert found == [("x", 1), ("(- |W#1| x)", 3)], "(- |W#1| (- |W#1| x)) is x"
 
 
-def test_weights_order_the_search_and_are_at_least_one(solver):
-    target = target_of(SCALAR)
-    x_first = {"R": [replace(p, weight={"y": 5, "x": 0, "*": 2}.get(p.body.name, 20)) for p in target.grammar.productions["R"]]}
-    classes = Equivalence(Context(), list(target.variables), solver)
-    found = [(str(c.term), c.cost) for c in Enumerator(Grammar(target.grammar.nonterminals, x_first), classes, 9)]
-    assert found == [("x", 1), ("(* x x)", 4), ("y", 5), ("(* x (* x x))", 7), ("(* x y)", 8)]
-
-
 def test_weights_of_two_nonterminals_shared(solver):
     """The same class found by two nonterminals is a candidate of each, and is proved once."""
     rules = "((R Real) (S Real)) ((R Real (x (+ S S))) (S Real (y x (+ S S))))"
@@ -304,9 +296,10 @@ def test_a_condition_that_varies_over_pixels_cannot_choose_between_weights(condi
 def test_splits_and_blocks_cover_everything_once():
     for total, parts in itertools.product(range(8), range(4)):
         expected = [c for c in itertools.product(range(1, total + 1), repeat=parts) if sum(c) == total]
-        assert sorted(_splits(total, parts)) == sorted(expected)
+        assert sorted(_splits(total, [1] * parts)) == sorted(expected)
+    assert list(_splits(3, [0, 2])) == [(0, 3), (1, 2)]
     for lengths in ([1], [5000], [3, 4000], [70, 80, 3], [1, 1, 1], [2500, 2]):
-        cells = [c for block in _blocks(lengths) for c in itertools.product(*block)]
+        cells = [c for block in _grid([range(n) for n in lengths]) for c in itertools.product(*block)]
         assert len(cells) == len(set(cells)) == len(list(itertools.product(*map(range, lengths))))
 
 
@@ -322,6 +315,64 @@ def test_large_blocks_lose_nothing(solver, monkeypatch):
     chunked, again = run()
     assert [str(c.term) for c in found] != [] and {c.cost for c in found} == {c.cost for c in again}
     assert len(found) == len(again) and chunked.built == whole.built
+
+
+def test_batches_and_memory_change_nothing(solver, monkeypatch):
+    """Values that are computed again are the values that were kept."""
+    import sygus.learners.bottom_up
+
+    for name, limit in (("gradient", 7), ("pixelwise", 6)):
+        target, context = grammar(name)
+
+        def run(memory, target=target, context=context, limit=limit):
+            classes = Equivalence(context, list(target.variables), solver)
+            return [(str(c.term), c.cost) for c in Enumerator(target.grammar, classes, limit, memory)], classes.counts.classes
+
+        kept = run(2**30)
+        assert run(0) == kept
+        assert run(20_000) == kept
+        monkeypatch.setattr(sygus.learners.bottom_up, "BATCH", 11)
+        found, classes = run(2**30)
+        assert (sorted(found, key=lambda c: c[1]), classes) == (found, kept[1])
+        assert sorted(c for _, c in found) == sorted(c for _, c in kept[0])
+        monkeypatch.undo()
+
+
+def weighted(rules, weights, limit, solver, arguments="(x Real) (y Real)"):
+    """Terms in order of the weights of the productions, by the text of their bodies."""
+    text = f"(synth-fun f ({arguments}) Real {rules})(check-synth)"
+    target = read(text).target()
+    productions = {
+        n: [replace(p, weight=weights.get(str(p.body), 1)) for p in ps] for n, ps in target.grammar.productions.items()
+    }
+    classes = Equivalence(Context(), list(target.variables), solver)
+    return [(str(c.term), c.cost) for c in Enumerator(replace(target.grammar, productions=productions), classes, limit)]
+
+
+def test_declared_weights_order_the_enumeration(solver):
+    rules = "((R Real)) ((R Real (x y (+ R R) (* R R))))"
+    assert weighted(rules, {"x": 0, "y": 5, "(+ R R)": 20, "(* R R)": 2}, 7, solver) == [
+        ("x", 0), ("(* x x)", 2), ("(* x (* x x))", 4), ("y", 5), ("(* x (* x (* x x)))", 6), ("(* x y)", 7),
+    ]  # fmt: skip
+    found = weighted(rules, {"x": 1, "y": 3, "(+ R R)": 2, "(* R R)": 1}, 5, solver)
+    assert found[:5] == [("x", 1), ("y", 3), ("(* x x)", 3), ("(+ x x)", 4), ("(* x y)", 5)]
+    assert [cost for _, cost in found] == sorted(cost for _, cost in found)
+
+
+def test_productions_that_cost_nothing(solver):
+    """They build on terms of their own cost, in any order of the rules, and each term is built once."""
+    rules = "((R Real) (S Real) (T Real)) ((R Real ((+ S T) (- S))) (S Real ((* T T) x)) (T Real (y (- x))))"
+    free = {"(+ S T)": 0, "(- S)": 0, "(* T T)": 0, "y": 0, "x": 0, "(- x)": 1}
+    found = dict(weighted(rules, free, 2, solver))
+    everything = weighted(rules, {}, 20, solver)
+    assert found.keys() == {term for term, _ in everything} or len(found) <= len(everything)
+    assert found["(- x)"] == 0 and found["(+ (* y y) y)"] == 0 and found["(+ (* y (- x)) (- x))"] == 2
+    assert len(found) == len({term for term, _ in everything if found.get(term) is not None})
+
+
+def test_infinitely_many_terms_of_one_cost_are_refused(solver):
+    with pytest.raises(SygusError, match="cost"):
+        weighted("((R Real)) ((R Real (x (- R))))", {"(- R)": 0}, 3, solver)
 
 
 def test_representatives_do_not_depend_on_batches(solver):

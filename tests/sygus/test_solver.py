@@ -326,7 +326,7 @@ def test_a_difference_of_quotients_is_realised():
         classes = Equivalence(Context(), SCALARS, solver)
         realised = [classes._refute(claim.left, claim.right) for claim in different]
     assert len(different) >= 12
-    assert sum(realised) == len(classes.counterexamples) >= len(different) - 2
+    assert sum(point is not None for point in realised) >= len(different) - 2
 
 
 def test_verdicts_agree_with_z3(solver):
@@ -419,3 +419,15 @@ def test_terms_survive_the_wire():
     assert all(a is b for a, b in zip(decode(encode(terms)), terms, strict=True))
     odd = variable('a "quoted"\n\\name|', REAL)
     assert decode(encode([odd])) == [odd]
+
+
+def test_a_process_that_grew_is_renewed_and_nothing_is_lost():
+    """Every process of Python holds more than a MiB: here each request ends with one that has grown."""
+    x, y = (variable(name, REAL) for name in "xy")
+    true, false = Claim(apply("+", x, y), apply("+", y, x), ()), Claim(x, y, ())
+    with Solver() as solver:
+        assert solver.equal([true]) == ["equal"] and solver.renewals == 0 and solver.pid is not None
+    with Solver(memory=40) as solver:  # and it may take up to 160 MiB for a query
+        assert solver.equal([true, false, true]) == ["equal", "different", "equal"]
+        assert solver.model([apply(">", x, y)]) is not None
+        assert (solver.renewals, solver.restarts, solver.pid) == (2, 0, None)

@@ -1,0 +1,137 @@
+"""What cvc5 has proved already, up to the names of variables: most duplicates are instances of few laws.
+
+`relu(relu(a/c))/d = relu(a/c)/d` and `relu(relu(b/e))/a = relu(b/e)/a` are one claim, and both are instances of
+`relu(relu(x))/y = relu(x)/y`. So a claim is asked in two forms. The first has no facts, and terms that both sides share are
+variables: it claims more, and proves all instances at once. Where it is not proved, the claim is asked as it stands. Each form is
+known by its shape, in which leaves are numbered as they occur, and cvc5 is asked once for each shape.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+
+from ..solver.process import Claim, Solver
+from ..terms import BOOL, Literal, Term, substitute, variable
+
+Shape = tuple[object, ...]
+Pair = tuple[Term, Term]
+LIMIT = 200_000
+"""Shapes that are kept; the memory is emptied when there are more."""
+
+
+def shared(left: Term, right: Term) -> set[Term]:
+    """The largest terms in `right` that occur in `left`, neither side being one.
+
+    >>> from sygus.core import apply
+    >>> from sygus.terms import REAL
+    >>> x = variable("x", REAL)
+    >>> square = apply("*", x, x)
+    >>> [str(term) for term in shared(apply("+", square, x), apply("+", x, square))]
+    ['(* x x)']
+    """
+    inside: set[Term] = set()
+    stack = [left]
+    while stack:
+        for arg in stack.pop().args:
+            if arg.args and arg not in inside:
+                inside.add(arg)
+                stack.append(arg)
+    inside.discard(right)
+    found: set[Term] = set()
+    seen: set[Term] = set()
+    stack = [right]
+    while stack and inside:
+        for arg in stack.pop().args:
+            if arg in inside and arg.sort != BOOL:
+                found.add(arg)
+            elif arg.args and arg not in seen and arg is not left:
+                seen.add(arg)
+                stack.append(arg)
+    return found
+
+
+def shape(roots: Iterable[Term], cut: Iterable[Term] = ()) -> Shape:
+    """A key: lists of terms that have the same one are one list up to a renaming of variables that keeps sorts. The terms in
+    `cut` count as variables.
+
+    >>> from sygus.core import apply
+    >>> from sygus.terms import REAL
+    >>> x, y = variable("x", REAL), variable("y", REAL)
+    >>> shape([apply("+", x, y), y]) == shape([apply("+", y, x), x])
+    True
+    >>> shape([apply("+", x, y), y]) == shape([apply("+", x, y), x])
+    False
+    """
+    nodes: list[object] = []
+    number: dict[Term, int] = {}
+    found: list[int] = []
+    for root in roots:
+        stack = [root]
+        while stack:
+            term = stack[-1]
+            if term in number:
+                stack.pop()
+                continue
+            if not term.args or term in cut:
+                nodes.append((term.symbol.value, term.sort) if isinstance(term.symbol, Literal) else term.sort)
+            else:
+                missing = [arg for arg in term.args if arg not in number]
+                if missing:
+                    stack += missing[::-1]
+                    continue
+                nodes.append((term.symbol.name, *[number[arg] for arg in term.args]))  # type: ignore[union-attr]
+            number[term] = len(number)
+            stack.pop()
+        found.append(number[root])
+    return (*nodes, *found)
+
+
+@dataclass
+class Lemmas:
+    """Asks cvc5 for equalities, each shape once.
+
+    Args:
+        solver: where cvc5 runs.
+        facts: what is known of the variables in two terms.
+
+    Attributes:
+        asked: how many claims went to cvc5.
+
+    >>> from sygus.core import apply
+    >>> from sygus.terms import REAL
+    >>> x, y, z = (variable(name, REAL) for name in "xyz")
+    >>> with Solver() as solver:
+    ...     lemmas = Lemmas(solver, lambda left, right: [])
+    ...     lemmas.equal([(apply("+", a, b), apply("+", b, a)) for a, b in ((x, y), (y, z), (x, z))]), lemmas.asked
+    (['equal', 'equal', 'equal'], 1)
+    """
+
+    solver: Solver
+    facts: Callable[[Term, Term], list[Term]]
+    asked: int = 0
+    _verdicts: dict[Shape, str] = field(default_factory=dict)
+
+    def equal(self, pairs: Sequence[Pair]) -> list[str]:
+        """A verdict for each pair, as `Solver.equal` gives them."""
+        if len(self._verdicts) > LIMIT:
+            self._verdicts.clear()
+        cuts = [shared(*pair) for pair in pairs]
+        keys = [shape(pair, cut) for pair, cut in zip(pairs, cuts, strict=True)]
+        self._ask({k: _without(pair, cut) for k, pair, cut in zip(keys, pairs, cuts, strict=True) if k not in self._verdicts})
+        verdicts = [self._verdicts[key] for key in keys]
+        facts = {index: self.facts(*pairs[index]) for index, verdict in enumerate(verdicts) if verdict != "equal"}
+        whole = {index: shape((*pairs[index], *known)) for index, known in facts.items()}
+        self._ask({k: Claim(*pairs[i], tuple(facts[i])) for i, k in whole.items() if k not in self._verdicts})
+        return [self._verdicts[whole[i]] if i in whole else verdict for i, verdict in enumerate(verdicts)]
+
+    def _ask(self, claims: dict[Shape, Claim]) -> None:
+        self.asked += len(claims)
+        self._verdicts.update(zip(claims, self.solver.equal(list(claims.values())), strict=True))
+
+
+def _without(pair: Pair, cut: set[Term]) -> Claim:
+    """The claim without facts in which each term of `cut` is a variable. A bar keeps its name apart from those of files."""
+    fresh = {term: variable(f"||{index}|", term.sort) for index, term in enumerate(cut)}
+    left, right = (substitute(term, fresh) for term in pair)
+    return Claim(left, right, ())
