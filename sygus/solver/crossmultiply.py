@@ -58,7 +58,7 @@ def cases(left: Term, right: Term, facts: tuple[Term, ...]) -> Iterator[Case]:
             continue
         term = _undecided(claim)
         if term is None:
-            (n1, d1), (n2, d2) = as_fractions(claim.left, claim.right)
+            (n1, d1), (n2, d2) = as_fractions(claim.left, claim.right, facts=claim.facts)
             if d1 is not d2:
                 n1, n2 = _times(n1, d2), _times(n2, d1)
             yield Case(n1, n2, claim.facts)
@@ -80,7 +80,7 @@ def _undecided(claim: _Open) -> Term | None:
 
 def _by_condition(claim: _Open, condition: Term) -> Iterator[_Open]:
     """The claim where a condition is false, and where it is true."""
-    decided = as_fractions(condition)[0][0]
+    decided = _stripped(as_fractions(condition, facts=claim.facts)[0][0], claim.facts)
     value = _truth(decided, claim.facts)
     for truth in (False, True):
         if value in (None, truth):
@@ -97,11 +97,12 @@ def _by_condition(claim: _Open, condition: Term) -> Iterator[_Open]:
 
 def _by_denominator(claim: _Open, denominator: Term) -> Iterator[_Open]:
     """The claim where a denominator is zero, and where it is not."""
-    numerator = as_fractions(denominator)[0][0]
-    is_zero, is_nonzero = apply("=", numerator, ZERO), apply("distinct", numerator, ZERO)
+    is_zero = _stripped(apply("=", as_fractions(denominator)[0][0], ZERO), claim.facts)
+    is_nonzero = _opposite(is_zero)
     value = _truth(is_zero, claim.facts)
     if value is not False:
-        divisions = {t: ZERO for t in subterms(claim.left, claim.right) if _is(t, "/") and t.args[1] is denominator}
+        divisions = {is_zero.args[0]: ZERO} if is_zero.args and is_zero.args[0].is_variable else {}
+        divisions |= {t: ZERO for t in subterms(claim.left, claim.right) if _is(t, "/") and t.args[1] is denominator}
         left, right = _replace(claim.left, divisions), _replace(claim.right, divisions)
         yield claim._replace(left=left, right=right, facts=claim.facts if value else (*claim.facts, is_zero))
     if value is not True:
@@ -129,10 +130,50 @@ def _truth(condition: Term, facts: tuple[Term, ...]) -> bool | None:
     opposite = _opposite(condition)
     if opposite in facts:
         return False
+    if len(condition.args) == 2 and condition.args[1] is ZERO and _is_positive(condition.args[0], facts):
+        return condition.name in (">", ">=", "distinct")
     for strict, implied in _IMPLIED.items():
         if len(condition.args) == 2 and condition.args[0].sort == REAL and apply(strict, *condition.args) in facts:
             return True if condition.name in implied else False if opposite.name in implied else None
     return None
+
+
+def _stripped(condition: Term, facts: tuple[Term, ...]) -> Term:
+    """A comparison of a product with 0, without the factors that do not matter: positive ones, and for = and distinct also
+    repeated ones and those known to be nonzero."""
+    if condition.name not in _NEGATED or len(condition.args) != 2 or condition.args[1] is not ZERO:
+        return condition
+    factors: list[Term] = []
+    stack = [condition.args[0]]
+    while stack:
+        term = stack.pop()
+        if _is(term, "*"):
+            stack.extend(reversed(term.args))
+        elif not _is_positive(term, facts):
+            factors.append(term)
+    if condition.name in ("=", "distinct"):
+        factors = [f for f in dict.fromkeys(factors) if apply("distinct", f, ZERO) not in facts]
+    whole = ONE
+    for factor in factors:
+        whole = _times(whole, factor)
+    return apply(condition.name, whole, ZERO)
+
+
+def _is_positive(root: Term, facts: tuple[Term, ...]) -> bool:
+    """Whether a term is above 0 by its form: made of such terms with +, · and /, down to the facts."""
+
+    def visit(term: Term, args: tuple[bool, ...]) -> bool:
+        if isinstance(term.symbol, Literal):
+            return term.sort == REAL and term.value > 0
+        if apply(">", term, ZERO) in facts:
+            return True
+        return bool(args) and _is_one_of(term, "+", "*", "/") and all(args)
+
+    return root.sort == REAL and fold(root, visit, {})
+
+
+def _is_one_of(term: Term, *names: str) -> bool:
+    return isinstance(term.symbol, Function) and term.name in names
 
 
 def _is(term: Term, name: str) -> bool:
@@ -203,10 +244,14 @@ def with_quotients(formulas: list[Term]) -> list[Term]:
     return [*rewritten, *definitions.values()]
 
 
-def as_fractions(*roots: Term) -> list[Fraction]:
+def as_fractions(*roots: Term, facts: tuple[Term, ...] = ()) -> list[Fraction]:
     """Each root as a fraction of terms without division, all denominators known to be nonzero."""
     memo: dict[Term, Fraction] = {}
-    return [fold(root, _fraction, memo) for root in roots]
+
+    def visit(term: Term, args: tuple[Fraction, ...]) -> Fraction:
+        return _fraction(term, args, facts)
+
+    return [fold(root, visit, memo) for root in roots]
 
 
 def _times(a: Term, b: Term) -> Term:
@@ -228,7 +273,7 @@ def _common(args: tuple[Fraction, ...]) -> tuple[list[Term], Term]:
     return numerators, whole
 
 
-def _fraction(term: Term, args: tuple[Fraction, ...]) -> Fraction:
+def _fraction(term: Term, args: tuple[Fraction, ...], facts: tuple[Term, ...]) -> Fraction:
     if not args:
         return term, ONE
     name = term.name
@@ -246,8 +291,9 @@ def _fraction(term: Term, args: tuple[Fraction, ...]) -> Fraction:
     numerators, whole = _common(args)
     if whole is ONE:
         return Term(term.symbol, tuple(numerators)) if tuple(numerators) != term.args else term, ONE
-    if name in ("<", "<=", ">", ">="):  # n/d < m/d if and only if n·d < m·d, d·d being positive
-        return apply(name, *(_times(n, whole) for n in numerators)), ONE
+    if name in ("<", "<=", ">", ">="):  # n/d < m/d if and only if n·d < m·d, d·d being positive; and n < m, where d is
+        sign = ONE if _is_positive(whole, facts) else whole
+        return apply(name, *(_times(n, sign) for n in numerators)), ONE
     if name == "abs":
         (n,) = numerators
         return apply("ite", apply("<", _times(n, whole), ZERO), apply("-", n), n), whole
