@@ -14,7 +14,7 @@ from sycam.metrics.registry import Metric
 from sycam.network import Network, load_network
 from sycam.oracle import MetricOracle, TerminalCache
 from sycam.run.result import Result, cam_heatmaps
-from sycam.synthesis.synthesize import find_metric
+from sycam.synthesis.goals import find_metric
 
 CamLike = str | Path | Cam | Result
 

@@ -48,6 +48,15 @@ def terminal_variable(name: str) -> Variable:
     return Variable(name, SORTS[TERMINALS[name].sort])
 
 
+def contribution(term: Term) -> Term:
+    """What each channel adds to the heatmap at each pixel: a Map itself, (scale w A) for channel weights w.
+
+    >>> print(contribution(known_cams()["Grad-CAM"].term))
+    (scale (gap G) A)
+    """
+    return term if term.sort == MAP else Term(CAM.operators["scale"].function, (term, Term(terminal_variable("A"))))
+
+
 def terminals_of(term: Term) -> list[str]:
     """The names of the variables in `term`, define-funs expanded, sorted."""
     return sorted({t.name for t in subterms(expand(term)) if t.is_variable})
@@ -161,7 +170,7 @@ def find_grammar(spec: str | Path) -> Path:
     path = Path(spec)
     if path.exists():
         return path
-    shipped = {p.stem: p for p in grammar_folder().glob("*.sy") if p.stem != "known"}
+    shipped = {p.stem: p for p in grammar_folder().glob("**/*.sy") if p.stem != "known"}
     if str(spec) in shipped:
         return shipped[str(spec)]
     raise SygusError(f"no grammar file {path}{nearest(str(spec), shipped)}")

@@ -13,6 +13,8 @@ from torch import Tensor
 from sycam.errors import SycamError
 
 NORMS = ("minmax", "max", "sigmoid")
+SCALE_FREE = frozenset({"minmax", "max"})
+"""The norms under which a map and a positive multiple of it give one heatmap; a sigmoid looks at each pixel's own value."""
 
 
 def minmax(x: Tensor) -> Tensor:

@@ -11,18 +11,26 @@
 """
 
 from .equivalence.classes import Equivalence, Merge, Undecided
+from .equivalence.proportional import Proportional
 from .errors import Place, SygusError
 from .grammar import Grammar, Production
 from .language.printer import define_fun, to_text
 from .language.problem import Problem, Target
 from .language.reader import read, read_file, read_term
-from .learners.bottom_up import Candidate, Enumerator
+from .learners.bottom_up import Enumerator
+from .learners.counting import Counts, count
+from .learners.distinct import Distinct
+from .learners.findsynth import FindSynth
+from .learners.learner import LEARNERS, Candidate, ClassLearner, Learner, learner
+from .learners.uniform import Uniform
 from .solver.process import Solver
 from .terms import BOOL, INT, REAL, Function, Sort, Term, Variable, expand
 from .theory import CORE, Context, Input, Operator, Theory, assumptions
 
 __all__ = [
-    "BOOL", "CORE", "INT", "REAL", "Candidate", "Context", "Enumerator", "Equivalence", "Function", "Grammar", "Input",
-    "Merge", "Operator", "Place", "Problem", "Production", "Solver", "Sort", "SygusError", "Target", "Term", "Theory",
-    "Undecided", "Variable", "assumptions", "define_fun", "expand", "read", "read_file", "read_term", "to_text",
+    "BOOL", "CORE", "INT", "LEARNERS", "REAL", "Candidate", "ClassLearner", "Context", "Counts", "Distinct",
+    "Enumerator", "Equivalence", "FindSynth", "Function", "Grammar", "Input", "Learner", "Merge", "Operator", "Place",
+    "Problem", "Production", "Proportional", "Solver", "Sort", "SygusError", "Target", "Term", "Theory", "Undecided",
+    "Uniform", "Variable", "assumptions", "count", "define_fun", "expand", "learner", "read", "read_file", "read_term",
+    "to_text",
 ]  # fmt: skip

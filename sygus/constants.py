@@ -79,7 +79,7 @@ def constant_value(term: Term) -> Value | None:
     Fraction(-1, 3)
     """
     if isinstance(term.symbol, Literal):
-        return term.symbol.value
+        return None if isinstance(term.symbol.value, str) else term.symbol.value
     if term.size > 4:  # (- (/ 1.0 3.0)) is the largest
         return None
     parts = [constant_value(arg) for arg in term.args]

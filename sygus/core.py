@@ -1,11 +1,13 @@
 """The core functions over Bool, Int and Real: what SyGuS-IF files may use without declaring it.
 
-Division is total (x / 0 = 0) here, in fingerprints, in cvc5 and on tensors. `sqrt` is the root of the positive part.
+Division is total (x / 0 = 0, x div 0 = 0, x mod 0 = x) here, in fingerprints, in cvc5 and on tensors. `sqrt` is the root of the
+positive part.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 from .terms import BOOL, INT, REAL, Function, Sort, Term, variable
 
@@ -13,28 +15,27 @@ COMMUTATIVE = frozenset({"+", "*", "=", "distinct", "and", "or", "xor"})
 _ARITHMETIC = {"+": (2, None), "-": (1, None), "*": (2, None), "abs": (1, 1)}
 _ORDER = ("<", "<=", ">", ">=")
 _BOOLEAN = {"and": (2, None), "or": (2, None), "xor": (2, None), "=>": (2, None), "not": (1, 1)}
-NAMES = frozenset({*_ARITHMETIC, *_ORDER, *_BOOLEAN, "/", "=", "distinct", "ite", "exp", "sqrt", "to_real"})
+_FIXED = {"exp": ((REAL,), REAL), "sqrt": ((REAL,), REAL), "to_real": ((INT,), REAL), "to_int": ((REAL,), INT),
+          "is_int": ((REAL,), BOOL), "mod": ((INT, INT), INT)}  # fmt: skip
+NAMES = frozenset({*_ARITHMETIC, *_ORDER, *_BOOLEAN, *_FIXED, "/", "div", "=", "distinct", "ite"})
 RESERVED = frozenset({"let", "!", "_", "as", "par", "match"})
 """Words that are no symbols unless they stand between bars."""
-TAKEN = frozenset({
-    "^", "arccos", "arccot", "arccsc", "arcsec", "arcsin", "arctan", "bag", "concat", "cos", "cot", "csc", "div", "div_total",
-    "eqrange", "exists", "false", "forall", "fp", "is_int", "mod", "mod_total", "piand", "pto", "real.pi", "roundTowardZero",
-    "sbv_to_int", "sec", "select", "sep", "sin", "store", "tan", "to_int", "true", "tuple", "ubv_to_int", "wand",
-})  # fmt: skip
-"""Names of cvc5's other theories under the logic ALL, but for those with a prefix such as `str.`: no file may declare them."""
 
 
 def core_function(name: str, sorts: Sequence[Sort]) -> Function | None:
     """The core function `name` at argument sorts `sorts`, or None where there is none.
 
     >>> core_function("+", (REAL, REAL)).result
-    Sort(name='Real', arguments=())
+    Sort(name='Real', arguments=(), indices=())
     >>> core_function("+", (REAL, INT)) is None
     True
     """
-    if name not in NAMES or not sorts:
-        return None
-    first, given = sorts[0], tuple(sorts)
+    return _core_function(name, tuple(sorts)) if name in NAMES and sorts else None
+
+
+@lru_cache(maxsize=4096)  # one object a symbol: terms are compared by identity first
+def _core_function(name: str, given: tuple[Sort, ...]) -> Function | None:
+    first, sorts = given[0], given
     alike = all(sort == first for sort in sorts)
     if name in _ARITHMETIC:
         low, high = _ARITHMETIC[name]
@@ -42,10 +43,11 @@ def core_function(name: str, sorts: Sequence[Sort]) -> Function | None:
         return Function(name, given, first) if fits else None
     if name == "/":
         return Function(name, given, REAL) if alike and first == REAL and len(given) >= 2 else None
-    if name in ("exp", "sqrt"):
-        return Function(name, given, REAL) if given == (REAL,) else None
-    if name == "to_real":
-        return Function(name, given, REAL) if given == (INT,) else None
+    if name == "div":
+        return Function(name, given, INT) if alike and first == INT and len(given) >= 2 else None
+    if name in _FIXED:
+        parameters, result = _FIXED[name]
+        return Function(name, given, result) if given == parameters else None
     if name in _ORDER:
         return Function(name, given, BOOL) if alike and first in (INT, REAL) and len(given) >= 2 else None
     if name in ("=", "distinct"):

@@ -6,6 +6,9 @@ import difflib
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+_SHOWN = 60
+_COMPARED = 2_000
+
 
 @dataclass(frozen=True, slots=True)
 class Place:
@@ -34,12 +37,28 @@ def _excerpt(text: str | None, place: Place | None, width: int = 100) -> str:
     """The line that `place` names with a caret below, cut to `width` around the caret."""
     if text is None or place is None:
         return ""
-    lines = text.splitlines()
+    lines = text.split("\n")
     if not 0 < place.line <= len(lines):
         return ""
-    line, at = lines[place.line - 1].replace("\t", " "), place.column - 1
+    line, at = lines[place.line - 1], place.column - 1
     start = max(0, min(at - width // 2, len(line) - width))
-    return f"\n    {line[start : start + width]}\n    {' ' * (at - start)}^"
+    cut = "".join(c if c.isprintable() else " " for c in line[start : start + width])
+    return f"\n    {cut.rstrip()}\n    {' ' * (at - start)}^"
+
+
+def cut(text: str, most: int = _SHOWN) -> str:
+    """`text` as a message shows it: cut where it is long."""
+    return text if len(text) <= most else f"{text[:most]}..."
+
+
+def shown(name: object) -> str:
+    """A name as a message shows it: in quotes, and cut where it is long.
+
+    >>> shown("gap"), len(shown("a" * 10**6))
+    ("'gap'", 65)
+    """
+    text = str(name)
+    return repr(text) if len(text) <= _SHOWN else f"{text[:_SHOWN]!r}..."
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
@@ -53,8 +72,9 @@ def nearest(name: str, known: Iterable[str]) -> str:
     ''
     """
     names = sorted(set(known))
-    close = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
+    near = [other for other in names if abs(len(other) - len(name)) <= 8] if len(name) <= _SHOWN else []
+    close = difflib.get_close_matches(name, near[:_COMPARED], n=1, cutoff=0.6)
     if close:
         return f"; did you mean {close[0]!r}?"
-    shown = ", ".join(names[:20]) + (", ..." if len(names) > 20 else "")
-    return f"; known: {shown}" if names else ""
+    listed = ", ".join(cut(other) for other in names[:20])
+    return f"; known: {listed}{', ...' if len(names) > 20 else ''}" if names else ""

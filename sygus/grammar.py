@@ -128,8 +128,8 @@ class Grammar:
         if count > MOST_HOLES or nodes > MOST_NODES:
             many = f"{count} holes" if count < 10**9 else "more than 10^9 holes"
             raise SygusError(
-                f"a production ({body.name} ...) with {many}, repeated ones counted; accepted are at most {MOST_HOLES}, in a body "
-                f"of at most {MOST_NODES} nodes: let a nonterminal of its own stand for the repeated part"
+                f"a production ({body.name} ...) with {many}, repeated ones counted; accepted are at most {MOST_HOLES}, in a "
+                f"body of at most {MOST_NODES} nodes: let a nonterminal of its own stand for the repeated part"
             )
         found: list[Term] = []
         names: list[str] = []
@@ -192,7 +192,8 @@ class Grammar:
         Nearest first; those at one cost in the order in which they are met, breadth first.
         """
         steps = {
-            name: [(p.body.name, self.weight(p)) for p in rules if self.is_hole(p.body)] for name, rules in self.productions.items()
+            name: [(p.body.name, self.weight(p)) for p in rules if self.is_hole(p.body)]
+            for name, rules in self.productions.items()
         }
         reached: dict[str, dict[str, int]] = {}
         for name in self.nonterminals:

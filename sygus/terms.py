@@ -8,27 +8,81 @@ from __future__ import annotations
 
 import itertools
 import weakref
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from fractions import Fraction
-from typing import TypeVar, Union
+from typing import Any, TypeVar, Union
+
+from .errors import SygusError, shown
 
 Value = Union[Fraction, int, bool]
 Result = TypeVar("Result")
+LARGEST = 2**62
+"""Where the size of a term stops growing: nested lets write trees of 2^100 nodes in a few lines."""
+EXPANSION = 200_000
+"""How many terms one `expand` may go through."""
+
+
+LARGEST_SORT = 200
+"""How many names a sort may have."""
+WIDEST = 2**20
+"""How many bits a bit-vector may have."""
+
+
+def _remember_hash(symbol: Any, *parts: Any) -> None:
+    object.__setattr__(symbol, "_hash", hash(parts))
 
 
 @dataclass(frozen=True, slots=True)
 class Sort:
-    """A sort: a name, with arguments where the sort is parametric."""
+    """A sort: a name, with arguments and indices where the sort has them, `LARGEST_SORT` names at most.
+
+    >>> print(Sort("Array", (INT, Sort("BitVec", (), (8,)))))
+    (Array Int (_ BitVec 8))
+    """
 
     name: str
     arguments: tuple[Sort, ...] = ()
+    indices: tuple[int, ...] = ()
+    _hash: int = field(init=False, repr=False, compare=False)
+    _size: int = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        _remember_hash(self, self.name, self.arguments, self.indices)
+        object.__setattr__(self, "_size", 1 + sum(argument._size for argument in self.arguments))
+        if self._size > LARGEST_SORT:
+            raise SygusError(f"a sort of more than {LARGEST_SORT} names")
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    def __reduce__(self) -> tuple:
+        return Sort, (self.name, self.arguments, self.indices)
 
     def __str__(self) -> str:
-        return f"({self.name} {' '.join(map(str, self.arguments))})" if self.arguments else self.name
+        from .language.printer import sort_text
+
+        return sort_text(self)
 
 
-BOOL, INT, REAL = Sort("Bool"), Sort("Int"), Sort("Real")
+BOOL, INT, REAL, STRING = Sort("Bool"), Sort("Int"), Sort("Real"), Sort("String")
+
+
+def bit_vector(width: int) -> Sort:
+    """The sort `(_ BitVec width)`, `WIDEST` bits at most."""
+    if width > WIDEST:
+        raise SygusError(f"a bit-vector of more than {WIDEST:,} bits")
+    return Sort("BitVec", (), (width,))
+
+
+def arrow(parameters: Sequence[Sort], result: Sort) -> Sort:
+    """The sort of a function, `(-> parameters... result)`, the result last and never a function itself.
+
+    >>> print(arrow([INT], arrow([INT], BOOL)))
+    (-> Int Int Bool)
+    """
+    rest = result.arguments if result.name == "->" else (result,)
+    return Sort("->", (*parameters, *rest)) if parameters else result
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,24 +95,64 @@ class Variable:
 
 @dataclass(frozen=True, slots=True)
 class Literal:
-    """A written constant. Numbers are never negative: -1 is the term `(- 1.0)`, as SyGuS-IF writes it."""
+    """A written constant. Numbers are never negative: -1 is the term `(- 1.0)`, as SyGuS-IF writes it.
 
-    value: Value
+    The value of a bit-vector is the number that its bits write, that of a string the text without escapes.
+    """
+
+    value: Value | str
     sort: Sort
 
 
 @dataclass(frozen=True, slots=True)
 class Function:
-    """A function symbol at one signature: a core function, an operator of a theory, or a define-fun with its `body`."""
+    """A function symbol at one signature: a core function, an operator of a theory, or a define-fun with its `body`.
+
+    Attributes:
+        variables, body: what a define-fun says.
+        indices: what stands after the name in `(_ extract 3 0)`, or the function in `(_ w f)`.
+        qualified: whether it is written with its sort, `(as nil (List Int))`, since its arguments do not tell the sort.
+        recursive: whether it stands for a define-fun-rec, whose definition the problem keeps.
+    """
 
     name: str
     parameters: tuple[Sort, ...]
     result: Sort
     variables: tuple[Variable, ...] = ()
     body: Term | None = None
+    indices: tuple[int | str, ...] = ()
+    qualified: bool = False
+    recursive: bool = False
+    _hash: int = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        _remember_hash(self, self.name, self.parameters, self.result, self.variables, self.body, self.indices)
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    def __reduce__(self) -> tuple:
+        return Function, (self.name, self.parameters, self.result, self.variables, self.body, self.indices, self.qualified,
+                          self.recursive)  # fmt: skip
 
 
-Symbol = Union[Variable, Literal, Function]
+@dataclass(frozen=True, slots=True)
+class Binder:
+    """A quantifier with the variables that it binds; the term's one argument is the body.
+
+    Substitution renames the variables where they would capture others; two terms that differ in bound names are two terms.
+    """
+
+    name: str
+    variables: tuple[Variable, ...]
+
+    @property
+    def sort(self) -> Sort:
+        """Bool."""
+        return BOOL
+
+
+Symbol = Union[Variable, Literal, Function, Binder]
 _counter = itertools.count()
 _table: weakref.WeakValueDictionary[tuple, Term] = weakref.WeakValueDictionary()
 
@@ -67,10 +161,10 @@ class Term:
     """One immutable node: a symbol applied to terms.
 
     Attributes:
-        symbol: `Variable`, `Literal` or `Function`.
+        symbol: `Variable`, `Literal`, `Function` or `Binder`.
         args: the arguments, empty for a leaf.
         sort: the sort of the term.
-        size: number of nodes of the tree it stands for.
+        size: number of nodes of the tree it stands for, `LARGEST` at most.
         serial: a number that grows with creation; a total order for deterministic sorting.
 
     >>> x = variable("x", REAL)
@@ -94,7 +188,8 @@ class Term:
         self = object.__new__(cls)
         self.symbol, self.args = symbol, args
         self.sort = symbol.result if isinstance(symbol, Function) else symbol.sort
-        self.size = 1 + sum(arg.size for arg in args)
+        size = 1 + sum([arg.size for arg in args])
+        self.size = size if size < LARGEST else LARGEST
         self.serial = next(_counter)
         _table[key] = self
         return self
@@ -116,8 +211,8 @@ class Term:
 
     @property
     def value(self) -> Value:
-        """The value of a literal."""
-        assert isinstance(self.symbol, Literal)
+        """The value of a literal of a number or a truth value."""
+        assert isinstance(self.symbol, Literal) and not isinstance(self.symbol.value, str)
         return self.symbol.value
 
     def __reduce__(self) -> tuple:
@@ -129,7 +224,9 @@ class Term:
         return to_text(self)
 
     def __repr__(self) -> str:
-        return f"<{self.sort} {self}>"
+        from .language.printer import brief
+
+        return f"<{self.sort} {brief(self)}>"
 
 
 def variable(name: str, sort: Sort) -> Term:
@@ -193,21 +290,98 @@ def fold(root: Term, visit: Callable[[Term, tuple[Result, ...]], Result], memo: 
 
 
 def substitute(root: Term, replacement: dict[Term, Term]) -> Term:
-    """`root` with every occurrence of a key of `replacement` replaced, all at once."""
+    """`root` with every free occurrence of a key of `replacement` replaced, all at once; nothing is captured by a quantifier."""
+    binders: list[Term] = []
 
     def visit(term: Term, args: tuple[Term, ...]) -> Term:
+        if isinstance(term.symbol, Binder):
+            binders.append(term)
         return Term(term.symbol, args) if args != term.args else term
 
-    return fold(root, visit, dict(replacement))
+    replaced = fold(root, visit, dict(replacement))
+    return _substitute_below_binders(root, replacement) if binders else replaced
+
+
+_Scope = tuple[dict[Term, Term], set[Variable]]
+"""What is replaced below a quantifier, and the variables that the replacements use."""
+
+
+def _substitute_below_binders(root: Term, replacement: dict[Term, Term]) -> Term:
+    """`substitute` where quantifiers hide some keys, or bind names that the replacements use."""
+    used = {term.symbol for term in subterms(*replacement.values()) if isinstance(term.symbol, Variable)}
+    scopes: list[_Scope] = [(replacement, used)]
+    inner: dict[tuple[Term, int], tuple[int, tuple[Variable, ...]]] = {}  # below a quantifier: its scope and its variables
+    memo: dict[tuple[Term, int], Term] = {}
+    stack = [(root, 0)]
+    while stack:
+        term, scope = here = stack[-1]
+        if here in memo or term in scopes[scope][0]:
+            memo.setdefault(here, scopes[scope][0].get(term, term))
+            stack.pop()
+            continue
+        below = scope
+        if isinstance(term.symbol, Binder):
+            if here not in inner:
+                inner[here] = _enter(term.symbol, scope, scopes)
+            below = inner[here][0]
+        missing = [(arg, below) for arg in term.args if (arg, below) not in memo]
+        if missing:
+            stack.extend(reversed(missing))
+            continue
+        symbol = Binder(term.symbol.name, inner[here][1]) if isinstance(term.symbol, Binder) else term.symbol
+        memo[here] = Term(symbol, tuple(memo[arg, below] for arg in term.args))
+        stack.pop()
+    return memo[root, 0]
+
+
+def _enter(binder: Binder, scope: int, scopes: list[_Scope]) -> tuple[int, tuple[Variable, ...]]:
+    """The scope below `binder`, added to `scopes` where it differs from `scope`, and the variables that it binds there."""
+    outer, used = scopes[scope]
+    visible = {key: value for key, value in outer.items() if key.symbol not in binder.variables}
+    variables = []
+    for old in binder.variables:
+        numbered = (Variable(f"{old.name}!{n}", old.sort) for n in itertools.count(len(scopes)))
+        variables.append(next(new for new in numbered if new not in used and new not in binder.variables) if old in used else old)
+    renamed = {Term(old): Term(new) for old, new in zip(binder.variables, variables, strict=True) if old is not new}
+    if not renamed and len(visible) == len(outer):
+        return scope, binder.variables
+    scopes.append(({**visible, **renamed}, used | set(variables)))
+    return len(scopes) - 1, tuple(variables)
 
 
 def expand(root: Term, memo: dict[Term, Term] | None = None) -> Term:
-    """`root` with every define-fun replaced by its body."""
+    """`root` with every define-fun replaced by its body.
 
-    def visit(term: Term, args: tuple[Term, ...]) -> Term:
-        if isinstance(term.symbol, Function) and term.symbol.body is not None:
-            binding = {Term(v): arg for v, arg in zip(term.symbol.variables, args, strict=True)}
-            return expand(substitute(term.symbol.body, binding), memo)
-        return Term(term.symbol, args) if args != term.args else term
-
-    return fold(root, visit, {} if memo is None else memo)
+    Raises:
+        SygusError: for a recursive function, or where the expansion goes through more than `EXPANSION` terms.
+    """
+    memo = {} if memo is None else memo
+    instances: dict[Term, Term] = {}
+    stack, most = [root], len(memo) + EXPANSION
+    while stack:
+        term = stack[-1]
+        symbol = term.symbol
+        missing = [arg for arg in term.args if arg not in memo] if term not in memo else []
+        if missing:
+            stack.extend(reversed(missing))
+            continue
+        if term in memo:
+            stack.pop()
+            continue
+        args = tuple(memo[arg] for arg in term.args)
+        if isinstance(symbol, Function) and symbol.recursive:
+            raise SygusError(f"{shown(symbol.name)} is recursive: it has no finite expansion")
+        if isinstance(symbol, Function) and symbol.body is not None:
+            if term not in instances:
+                binding = {Term(v): arg for v, arg in zip(symbol.variables, args, strict=True)}
+                instances[term] = substitute(symbol.body, binding)
+            if instances[term] not in memo:
+                stack.append(instances[term])
+                continue
+            memo[term] = memo[instances[term]]
+        else:
+            memo[term] = Term(symbol, args) if args != term.args else term
+        if len(memo) > most:
+            raise SygusError(f"the definitions write out to more than {EXPANSION:,} terms")
+        stack.pop()
+    return memo[root]

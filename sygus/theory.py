@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from .errors import SygusError, nearest
-from .terms import REAL, Function, Literal, Sort, Term, Variable, fold
+from .terms import REAL, Binder, Function, Literal, Sort, Term, Variable, fold, subterms
 
 REDUCTIONS = ("mean", "sum", "max", "min", "std", "softmax")
 
@@ -145,6 +145,25 @@ class Context:
         operator = self.theory.operators.get(term.symbol.name)
         return operator if operator is not None and operator.function == term.symbol else None
 
+    def check(self, *roots: Term) -> None:
+        """Refuses what cannot be compared: quantifiers, and sorts beyond Real, Int, Bool and declared ones.
+
+        Raises:
+            SygusError: naming the first such term.
+        """
+        from .language.printer import brief
+
+        for term in subterms(*roots):
+            if isinstance(term.symbol, Binder):
+                raise SygusError(f"terms with quantifiers are not compared: {brief(term)}")
+            if term.sort.arguments or term.sort.indices or term.sort.name in ("String", "RegLan"):
+                raise SygusError(
+                    f"terms are compared over Real, Int, Bool and declared sorts; {brief(term)} has the sort {term.sort}: the "
+                    "learners 'cvc5' and 'uniform' take any sort"
+                )
+            if isinstance(term.symbol, Function) and term.symbol.recursive:
+                raise SygusError(f"a recursive function has no value here: {brief(term)}")
+
     def level(self, root: Term, memo: dict[Term, int] | None = None) -> int:
         """Over how many axes `root` may vary."""
 
@@ -153,6 +172,7 @@ class Context:
                 return self.input(term.symbol).level
             if isinstance(term.symbol, Literal):
                 return 0
+            assert isinstance(term.symbol, Function), "Context.check refuses quantifiers"
             if term.symbol.body is not None:
                 return self.level(term.symbol.body, dict(zip(map(Term, term.symbol.variables), levels, strict=True)))
             operator = self.operator(term)

@@ -6,10 +6,12 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.text import Text
 
 from sycam.cams import cams_in
 from sycam.errors import SycamError
-from sycam.synthesis.problem import read_problem
+from sycam.synthesis.goals import find_goals
+from sycam.synthesis.problem import CamProblem, read_problem
 from sycam.theory import CAM
 from sygus import SygusError, read_file
 
@@ -26,11 +28,22 @@ def check(
         console.print_json({"files": reports})
     for report in [] if as_json else reports:
         if report["ok"]:
-            console.out.print(f"[green]ok[/]  {report['file']}: {report['summary']}", soft_wrap=True)
+            console.out.print(Text.assemble(("ok", "green"), f"  {report['file']}: {report['summary']}"), soft_wrap=True)
         else:
             console.fail(report["error"])
     if not all(report["ok"] for report in reports):
         raise typer.Exit(2)
+
+
+def _asked(found: CamProblem) -> str:
+    """Constraints, weights and objective, where the file states any."""
+    laws = "".join(f"\n    constraint at line {law.place.line}: {law.term}" for law in found.laws)
+    weights = f"; weights {', '.join(found.problem.weights)}" if found.problem.weights else ""
+    if found.problem.objective is None:
+        return weights + laws
+    goals = find_goals(found.problem)
+    named = ", then ".join(f"{goal.name} ({'max' if goal.direction == 'high' else 'min'})" for goal in goals.order)
+    return f"{weights}; objective {named}, in order of {goals.cost}{laws}"
 
 
 def _check(path: Path) -> dict[str, Any]:
@@ -45,7 +58,7 @@ def _check(path: Path) -> dict[str, Any]:
             rules = sum(len(productions) for productions in grammar.productions.values())
             summary = (
                 f"{found.target.name} returns {found.target.result}; {len(grammar.nonterminals)} nonterminals, {rules} "
-                f"productions, terminals {', '.join(found.terminals)}"
+                f"productions, terminals {', '.join(found.terminals)}{_asked(found)}"
             )
     except (SygusError, SycamError) as error:
         return {"file": str(path), "ok": False, "error": str(error)}

@@ -46,6 +46,19 @@ def interval_text(interval: dict[str, float] | None, between: str = " ") -> str:
     return f"{100 * interval['mean']:.2f}{between}[{100 * interval['lo']:.2f}, {100 * interval['hi']:.2f}]"
 
 
+def goal_text(goal: dict[str, Any]) -> str:
+    """What the answer reaches of one goal.
+
+    >>> goal_text({"name": "iou", "direction": "high", "kind": "metric", "search": 0.25, "held_out": 0.125})
+    'iou 25.00 on search images, 12.50 on held-out images (higher is better)'
+    """
+    better = f"({'higher' if goal['direction'] == 'high' else 'lower'} is better)"
+    if goal["kind"] == "cost":
+        return f"{goal['name']} {goal['search']} {better}"
+    held_out = "" if goal["held_out"] is None else f", {100 * goal['held_out']:.2f} on held-out images"
+    return f"{goal['name']} {100 * goal['search']:.2f} on search images{held_out} {better}"
+
+
 def cam_cell(name: str, expression: str, style: str = "bold") -> Text:
     """A CAM in a table: its name, and below it the expression where that says more."""
     below = "" if expression == name else f"\n{expression}"
@@ -56,6 +69,8 @@ def result_table(rows: Sequence[dict[str, Any]], metric: Metric) -> Table:
     """The answer and the known CAMs with their scores, intervals below the means; the best held-out score in bold."""
     arrow = "higher is better" if metric.direction == "high" else "lower is better"
     caption = f"{metric.name} in per cent with 95% intervals, {arrow}. Difference: paired, minus the answer. ✓: in the grammar."
+    if any(row["same_heatmap"] for row in rows):
+        caption += " ≡: proved to have the answer's heatmap."
     table = Table(caption=caption, caption_justify="left", show_lines=True)
     table.add_column("CAM", ratio=1)
     for heading in ("search images", "held-out images", "difference"):
@@ -65,6 +80,7 @@ def result_table(rows: Sequence[dict[str, Any]], metric: Metric) -> Table:
     for row in rows:
         answer = row["kind"] == "answer"
         name = row["name"] if answer or not row["derived"] else f"{row['name']} ✓"
+        name += " ≡" if row["same_heatmap"] else ""
         first = row["held_out"] is not None and row["held_out"]["mean"] == best
         table.add_row(
             cam_cell(name, row["expression"], "bold green" if answer else "bold"),

@@ -16,7 +16,8 @@ from sycam.metrics.registry import Metric
 from sycam.network import Network, linear_head
 from sycam.oracle import MetricOracle, TerminalCache
 from sycam.run.result import interval
-from sycam.synthesis.synthesize import check_labels, find_metric
+from sycam.synthesis.goals import find_metric
+from sycam.synthesis.synthesize import check_labels
 
 from . import console, options
 

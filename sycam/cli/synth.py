@@ -10,17 +10,19 @@ import typer
 
 from sycam.cams import find_grammar
 from sycam.metrics.registry import Metric
+from sycam.synthesis.goals import find_goals, find_metric
 from sycam.synthesis.observe import Observer
+from sycam.synthesis.problem import read_problem
 from sycam.synthesis.settings import Settings
-from sycam.synthesis.synthesize import find_metric, synthesize
+from sycam.synthesis.synthesize import synthesize
 
 from . import console, options
 from .watch import Watch
 
 
 def synth(
-    grammar: Annotated[str, typer.Argument(help="A .sy file, or gradient, perturbation, pixelwise.")],
-    metric: Annotated[Optional[str], typer.Option(help="What to maximise or minimise: sycam list metrics.")] = None,
+    grammar: Annotated[str, typer.Argument(help="A .sy file, or gradient, perturbation, pixelwise, laws, gain, cheap-gain.")],
+    metric: Annotated[Optional[str], typer.Option(help="Instead of the file's objective: a name of sycam list metrics.")] = None,
     oracle: Annotated[Optional[str], typer.Option(help="A metric of your own instead: file.py:Name.")] = None,
     model: options.Model = "embedded",
     weights: options.Weights = None,
@@ -34,7 +36,11 @@ def synth(
     device: options.Device = "cpu",
     classes: options.Classes = "predicted",
     budget: Annotated[str, typer.Option(help="When to stop: 500 (candidates), 90s, 5m, 40000passes, or several.")] = "500",
-    max_size: Annotated[int, typer.Option(min=1, help="The largest term.")] = 15,
+    max_size: Annotated[int, typer.Option(min=1, help="The largest term, or the highest cost of one.")] = 15,
+    cost: Annotated[Optional[str], typer.Option(help="What orders the search: a weight that the file declares, or size.")] = None,
+    learner: Annotated[
+        str, typer.Option(help="Where terms come from: bottom-up, cvc5, or uniform (random, of --max-size).")
+    ] = "bottom-up",
     target: Annotated[Optional[float], typer.Option(help="Stop once this score is reached (0.5 is 50 per cent).")] = None,
     held_out: Annotated[float, typer.Option(help="The share of images that the search never sees; 0 for none.")] = 0.5,
     batch: Annotated[Optional[int], typer.Option(min=1, help="Masked images per pass; by default what suits the device.")] = None,
@@ -50,27 +56,34 @@ def synth(
     """
     if metric is not None and oracle is not None:
         raise typer.BadParameter("--metric and --oracle both name what is searched for: give one")
-    chosen = find_metric(oracle or metric or "average-gain")
+    wanted = find_metric(oracle or metric or "") if oracle or metric else None
     path = find_grammar(grammar)
+    chosen = find_goals(read_problem(path).problem, wanted, cost).metric
     folder = out or Path("runs") / f"{path.stem}-{chosen.name}-{datetime.now():%Y%m%d-%H%M%S}"
-    settings = Settings(budget, max_size, target, held_out, seed, classes, batch, dump_smt2)
+    settings = Settings(budget, max_size, cost, learner, target, held_out, seed, classes, batch, dump_smt2)
     quiet = Observer()
     if as_json:
-        _run(path, chosen, model, weights, layer, size, resize, mean, std, device, images, limit, settings, folder, quiet, True)
+        _run(path, wanted, model, weights, layer, size, resize, mean, std, device, images, limit, settings, folder, quiet, True)
         return
     with Watch(chosen) as watch:
         result = _run(
-            path, chosen, model, weights, layer, size, resize, mean, std, device, images, limit, settings, folder, watch, False
+            path, wanted, model, weights, layer, size, resize, mean, std, device, images, limit, settings, folder, watch, False
         )
     console.out.print()
     console.out.print(console.result_table(result["table"], chosen))
     console.out.print()
     console.out.print(result["verdict"])
+    if len(result["goals"]) > 1:
+        console.out.print(f"Goals, in order: {'; '.join(map(console.goal_text, result['goals']))}.")
     counts = result["counts"]
+    laws = ""
+    if "unlawful" in counts:
+        laws = f"{counts['unlawful']:,} not proved to obey the constraints ({counts['laws_undecided']:,} of them undecided), "
     console.out.print(
         f"Stopped by: {result['stopped_by']}. {counts['terms']:,} terms, {counts['classes']:,} classes, "
-        f"{counts['merges']:,} merges proved, {counts['undecided']:,} pairs undecided; {counts['candidates']:,} candidates on "
-        f"{counts['images_searched']:,} images, {counts['same_heatmaps']:,} with the heatmaps of an earlier one, "
+        f"{counts['merges']:,} proved equal, {counts['undecided']:,} pairs undecided; {counts['candidates']:,} candidates on "
+        f"{counts['images_searched']:,} images, {laws}{counts['same_heatmap']:,} proved to have the heatmap of an earlier one, "
+        f"{counts['same_on_images']:,} with its heatmaps on these images, "
         f"{counts['rejected_early']:,} rejected early, {counts['masked_passes']:,} masked passes."
     )
     console.out.print(f"\n{result['answer']['define_fun']}\n", soft_wrap=True, markup=False)
@@ -79,7 +92,7 @@ def synth(
 
 
 def _run(
-    path: Path, metric: Metric, model: str, weights: Path | None, layer: str | None, size: int | None, resize: str | None,
+    path: Path, metric: Metric | None, model: str, weights: Path | None, layer: str | None, size: int | None, resize: str | None,
     mean: str | None, std: str | None, device: str, images: Path | None, limit: int | None, settings: Settings, folder: Path,
     observer: Observer, as_json: bool,
 ) -> dict:  # fmt: skip

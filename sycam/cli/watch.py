@@ -69,7 +69,7 @@ class Watch(Observer):
         return [
             ("terms", f"{state.terms:,} (size {state.cost})"),
             ("classes", f"{state.classes:,}" + (f" ({state.undecided} pairs undecided)" if state.undecided else "")),
-            ("candidates", f"{state.candidates:,}, {state.rate:.1f} a second"),
+            ("candidates", f"{state.candidates:,}, {state.rate:.1f} a second" + _unlawful(state)),
             ("masked passes", f"{state.passes:,}"),
             (f"λ ({self.metric.name})", score),
             ("incumbent", state.incumbent or "–"),
@@ -84,6 +84,10 @@ class Watch(Observer):
         for name, value in self._numbers(self._state):
             grid.add_row(name, Text(value, overflow="ellipsis"))
         return Group(self._bar, grid)
+
+
+def _unlawful(state: Progress) -> str:
+    return f" ({state.unlawful:,} not proved to obey the constraints)" if state.unlawful else ""
 
 
 def _time(seconds: float) -> str:

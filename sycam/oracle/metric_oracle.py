@@ -51,6 +51,9 @@ class MetricOracle:
         SycamError: the metric needs masks and an image has none.
     """
 
+    norm = "minmax"
+    """How heatmaps are normalised (`post`)."""
+
     def __init__(self, cache: TerminalCache, metric: Metric, batch: int | None = None) -> None:
         self.cache, self.metric = cache, metric
         self.spent = Spent()
@@ -136,7 +139,7 @@ class MetricOracle:
         names = [cache.images.names[i] for i in used.tolist()]
         while True:
             query = Query(
-                post(maps, self._size), images, cache.classes[used], cache.p[used].float(), self._probabilities,
+                post(maps, self._size, norm=self.norm), images, cache.classes[used], cache.p[used].float(), self._probabilities,
                 image_index=index, masks=None if self._masks is None else self._masks[used], names=names, batch=self.batch,
             )  # fmt: skip
             try:

@@ -17,10 +17,17 @@ PNG = b"\x89PNG\r\n\x1a\n"
 COUNTS = {
     "terms": "terms enumerated",
     "classes": "classes (proved distinct or kept apart)",
-    "merges": "terms merged, proved equal",
-    "undecided": "pairs left undecided",
+    "merges": "terms proved equal to an earlier one, and merged",
+    "undecided": "pairs left undecided: equal?",
+    "undecided_heatmaps": "pairs left undecided: same heatmap?",
     "candidates": "candidates scored",
+    "same_heatmap": "candidates proved to have the same heatmap as an earlier one",
+    "same_on_images": "candidates with the same heatmaps as an earlier one on these images",
     "rejected_early": "rejected before the last image",
+    "unlawful": "not proved to obey the constraints, and not scored",
+    "laws_undecided": "of these neither proved nor refuted",
+    "law_claims": "claims about constraints put to cvc5",
+    "law_counterexamples": "counterexamples that cvc5 found",
     "masked_passes": "masked forward passes",
     "full_passes": "passes had nothing been stopped or shared",
 }
@@ -38,9 +45,11 @@ def write_report(path: str | Path, data: Mapping[str, Any]) -> None:
             - title, protocol, verdict, stop_reason: sentences.
             - answer: {expression, define_fun, sort, size}.
             - metric: {name, direction: "high" | "low", source}; `percent: False` to show scores as they are.
+            - goals: [{name, direction, kind: "metric" | "cost", search, held_out}], where there are several.
             - network, images: {what: value} in the words of the page.
-            - rows: [{name, expression, derived, kind: "answer" | "known" | "control", search, held_out, difference}],
-              the last three {mean, lo, hi} or None; `difference` is the row's held-out score minus the answer's.
+            - rows: [{name, expression, derived, kind: "answer" | "known" | "control", search, held_out, difference}], the last
+              three {mean, lo, hi} or None; `difference` is the row's held-out score minus the answer's; `same_heatmap`: True
+              where the row is proved to draw the answer's heatmap; `lawful`: False where it breaks a constraint.
             - counts: {terms, classes, ...: number} (see `COUNTS`), and `seconds`: {phase: number}.
             - incumbents: [{candidate, seconds, expression, score}] in the order of acceptance.
             - pictures: [{caption, png: bytes}].
@@ -65,9 +74,10 @@ def write_report(path: str | Path, data: Mapping[str, Any]) -> None:
     seconds = counts.pop("seconds", None) or {}
     page = _environment().get_template("template.html.jinja")
     text = page.render(
-        {"protocol": "", "verdict": "", "stop_reason": "", "network": {}, "images": {}, "manifest": {}}
+        {"protocol": "", "verdict": "", "stop_reason": "", "goals": [], "network": {}, "images": {}, "manifest": {}}
         | {key: value for key, value in data.items() if value is not None},
         rows=rows,
+        goals=[_scaled_goal(goal, scale) for goal in data.get("goals") or []],
         answer_row=next((row for row in rows if row["kind"] == "answer"), None),
         higher=higher,
         unit=unit,
@@ -121,7 +131,7 @@ def _check(data: Mapping[str, Any]) -> None:
 
 def _scaled_row(row: Mapping[str, Any], scale: float, higher: bool) -> dict[str, Any]:
     """A row with its numbers as printed, and in words whether the answer is shown to be better."""
-    scaled = {"expression": None, "derived": None} | dict(row)
+    scaled = {"expression": None, "derived": None, "same_heatmap": False, "lawful": True} | dict(row)
     for part in ("search", "held_out", "difference"):
         numbers = row.get(part)
         scaled[part] = None if numbers is None else {end: numbers[end] * scale for end in ("mean", "lo", "hi")}
@@ -133,6 +143,12 @@ def _scaled_row(row: Mapping[str, Any], scale: float, higher: bool) -> dict[str,
     else:
         scaled["outcome"] = "answer worse" if (apart["lo"] > 0) == higher else "answer better"
     return scaled
+
+
+def _scaled_goal(goal: Mapping[str, Any], scale: float) -> dict[str, Any]:
+    """A goal with its numbers as printed: a metric's scaled, a cost as it is."""
+    factor = scale if goal["kind"] == "metric" else 1.0
+    return {**goal, **{k: None if goal[k] is None else goal[k] * factor for k in ("search", "held_out")}}
 
 
 def _best_known(rows: Sequence[Mapping[str, Any]], higher: bool) -> tuple[str, float] | None:

@@ -163,6 +163,7 @@ def report_data(result: Result, pictures: list[dict[str, Any]]) -> dict[str, Any
         "protocol": result.manifest["protocol"],
         "answer": described["answer"],
         "metric": described["metric"],
+        "goals": described["goals"] if len(described["goals"]) > 1 else [],
         "network": {
             "name": network["name"], "weights": network["weights"], "layer": network["layer"],
             "channels": network["channels"], "map": "×".join(map(str, network["map_size"])), "classes": network["classes"],

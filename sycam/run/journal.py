@@ -7,6 +7,7 @@ Rows are committed batch by batch, so a run that is killed has lost nothing that
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections.abc import Iterable
 from pathlib import Path
@@ -18,17 +19,18 @@ from sygus import Merge, Undecided
 
 _TABLES = """
 create table candidate (number integer primary key, cost integer, status text, score real, bound real, seen integer, reason text,
-                        term text);
+                        term text, goals text);
 create table merge (term text, representative text, relation text, proof text);
-create table undecided (left_term text, right_term text, reason text);
+create table undecided (left_term text, right_term text, relation text, reason text);
 """
 
 
 class Journal:
     """Writes `journal.sqlite` in a run's folder; `None` as path keeps it in memory.
 
-    Tables: `candidate` (what the metric oracle was asked, and what became of it), `merge` (terms proved equal, with the relation
-    and the proof), `undecided` (pairs that stay two classes).
+    Tables: `candidate` (what the learner handed over, and what became of it; `goals` holds its values of those goals that had to
+    be known, as JSON), `merge` (pairs proved to be in a
+    relation, "equal" or "same heatmap", with the proof), `undecided` (pairs that stay two classes of a relation).
 
     Raises:
         SycamError: the file cannot be written, at the start or later (a full disk).
@@ -53,18 +55,19 @@ class Journal:
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._file.close()
 
-    def merge(self, merge: Merge) -> None:
-        """A term was proved equal to a representative. Committed with the next batch of candidates."""
-        self._write("insert into merge values (?, ?, 'equal', ?)", [(str(merge.term), str(merge.representative), merge.proof)])
+    def merge(self, merge: Merge, relation: str = "equal") -> None:
+        """A term was proved to be in a relation with a representative. Committed with the next batch of candidates."""
+        row = (str(merge.term), str(merge.representative), relation, merge.proof)
+        self._write("insert into merge values (?, ?, ?, ?)", [row])
 
-    def undecided(self, pair: Undecided) -> None:
-        """Two terms stay two classes."""
-        self._write("insert into undecided values (?, ?, ?)", [(str(pair.left), str(pair.right), pair.reason)])
+    def undecided(self, pair: Undecided, relation: str = "equal") -> None:
+        """Two terms stay two classes of a relation."""
+        self._write("insert into undecided values (?, ?, ?, ?)", [(str(pair.left), str(pair.right), relation, pair.reason)])
 
     def candidates(self, tried: Iterable[Tried]) -> None:
         """A batch of candidates; commits."""
-        rows = [(t.number, t.cost, t.status, t.score, t.bound, t.seen, t.reason, str(t.term)) for t in tried]
-        self._write("insert into candidate values (?, ?, ?, ?, ?, ?, ?, ?)", rows)
+        rows = [(t.number, t.cost, t.status, t.score, t.bound, t.seen, t.reason, str(t.term), json.dumps(t.goals)) for t in tried]
+        self._write("insert into candidate values (?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)
         self.commit()
 
     def commit(self) -> None:

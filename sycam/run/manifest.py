@@ -11,15 +11,15 @@ from typing import Any
 import torch
 
 from sycam.images import ImageSet
-from sycam.metrics.registry import Metric
 from sycam.network import Network
+from sycam.synthesis.goals import Goals
 from sycam.synthesis.settings import Settings
 
 PROTOCOL = "masked pixels: mean colour; class: {classes}; preprocessing and layer: see network"
 
 
 def manifest(
-    grammar: Path, terminals: list[str], warnings: list[str], metric: Metric, network: Network, pool: ImageSet,
+    grammar: Path, terminals: list[str], warnings: list[str], goals: Goals, network: Network, pool: ImageSet,
     parts: list[ImageSet], settings: Settings, load: dict[str, Any] | None,
 ) -> dict[str, Any]:  # fmt: skip
     """Grammar, metric, protocol, network, images, seed, versions and device, as plain data.
@@ -28,10 +28,11 @@ def manifest(
         grammar: the file, whose text is kept whole.
         terminals: that the grammar uses.
         warnings: assumptions that did not hold.
-        metric, network, settings: of the run.
+        goals, network, settings: of the run.
         pool: all images used; parts: those searched on, then those held out.
         load: how `load_network` was called; None where the caller brought a module or a Network.
     """
+    metric = goals.metric
     return {
         "sycam": version("sycam"),
         "when": datetime.now(timezone.utc).isoformat(timespec="seconds"),
@@ -39,6 +40,8 @@ def manifest(
         "terminals": terminals,
         "assumptions_dropped": warnings,
         "metric": {"name": metric.name, "direction": metric.direction, "bounds": list(metric.bounds), "source": metric.source},
+        "goals": [f"{goal.name}, {goal.direction}" for goal in goals.order],
+        "cost": goals.cost,
         "protocol": PROTOCOL.format(classes=settings.classes),
         "network": network.describe(),
         "load": load,

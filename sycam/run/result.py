@@ -43,6 +43,8 @@ class Row:
         kind: "answer" or "known".
         derived: whether the grammar derives it.
         search, held_out: scores on each image, [N]; held_out is None where nothing was held out.
+        lawful: of a known CAM, whether it is proved to obey the file's constraints; one that is not is not derived either.
+        same_heatmap: of a known CAM, whether it is proved to draw the answer's heatmap on every image.
     """
 
     cam: Cam
@@ -50,6 +52,8 @@ class Row:
     derived: bool
     search: Tensor
     held_out: Tensor | None
+    same_heatmap: bool = False
+    lawful: bool = True
 
     def describe(self, answer: Row) -> dict[str, Any]:
         """The row as plain data: means with intervals, and the paired difference to the answer on held-out images."""
@@ -59,6 +63,8 @@ class Row:
             "expression": str(self.cam.term),
             "kind": self.kind,
             "derived": self.derived,
+            "same_heatmap": self.same_heatmap,
+            "lawful": self.lawful,
             "search": interval(self.search),
             "held_out": interval(self.held_out) if self.held_out is not None else None,
             "difference": difference(self.held_out, answer.held_out) if compared else None,  # type: ignore[arg-type]
@@ -79,6 +85,8 @@ class Result:
         counts: terms, classes, merges, undecided, candidates, passes, seconds.
         manifest: everything needed to repeat the run.
         verdict: one sentence on held-out images.
+        goals: all that was searched for, in order: name, direction, kind ("metric" or "cost"), and what the answer reaches on
+            the images searched on and on those held out.
         folder: where the run was written, or None.
     """
 
@@ -91,6 +99,7 @@ class Result:
     counts: dict[str, Any]
     manifest: dict[str, Any]
     verdict: str
+    goals: list[dict[str, Any]] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     folder: Path | None = None
 
@@ -127,6 +136,7 @@ class Result:
                 "score": self.score,
             },
             "metric": {"name": self.metric.name, "direction": self.metric.direction, "source": self.metric.source},
+            "goals": self.goals,
             "verdict": self.verdict,
             "warnings": self.warnings,
             "table": [row.describe(self.answer) for row in self.rows],

@@ -10,14 +10,30 @@ TIE = 5e-5  # half of the last digit that is shown
 
 
 def verdict(rows: list[Row], metric: Metric) -> str:
-    """Whether the answer beats the known CAMs that the grammar derives, on held-out images where there are any.
+    """Whether the answer beats the known CAMs that the grammar derives, on held-out images where there are any; and which known
+    CAMs are proved to draw its heatmap, if any.
 
     The first row is the answer.
     """
+    twins = [row.cam.name for row in rows[1:] if row.same_heatmap]
+    if not twins:
+        return _comparison(rows, metric)
+    named = f"{', '.join(twins[:-1])} and {twins[-1]}" if len(twins) > 1 else twins[0]
+    others = [row for row in rows if not row.same_heatmap]
+    first = f"The answer has the heatmaps of {named}: proved for all tensors under the assumptions that hold here."
+    if rows[0].cam.origin != "known.sy" and not any(row.derived for row in others[1:]):
+        return f"{first} The grammar derives no other known CAM."
+    return f"{first} {_comparison(others, metric)}"
+
+
+def _comparison(rows: list[Row], metric: Metric) -> str:
+    """Whether the answer beats the known CAMs of `rows`, none of which is its twin."""
     answer, derived = rows[0], [row for row in rows[1:] if row.derived]
     sign = 1.0 if metric.direction == "high" else -1.0
     if answer.cam.origin == "known.sy":
         return f"No term tried beats {answer.cam.name} on the search images: the answer is {answer.cam.name} itself."
+    if not derived and not all(row.lawful for row in rows):
+        return "The grammar derives no known CAM that obeys its constraints, so there is none to beat."
     if not derived:
         return "The grammar derives no known CAM, so there is none to beat; the table shows those of the same terminals."
     if answer.held_out is None:

@@ -13,6 +13,7 @@ class Progress:
         terms: built by the enumerator; classes: distinct ones; cost: that is being enumerated; undecided: pairs.
         candidates: scored or screened so far; passes: masked images so far.
         incumbent: the best expression, or its name; score: λ, in the metric's units.
+        unlawful: of the candidates, those that are not proved to obey the file's constraints.
         rate: candidates per second; left: seconds until the budget is spent at this rate, or None.
     """
 
@@ -27,6 +28,7 @@ class Progress:
     rate: float
     left: float | None
     share: float | None
+    unlawful: int = 0
 
 
 class Observer:

@@ -1,17 +1,20 @@
-"""A grammar file as the loop needs it: terminals bound, assumptions verified, nothing ignored."""
+"""A grammar file as the loop needs it: terminals bound, assumptions verified, laws stated, nothing ignored."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from sycam.cams import Cam, terminal_variable
+from sycam.cams import Cam, contribution, terminal_variable
 from sycam.oracle import TerminalCache
 from sycam.terminals import TERMINALS
 from sycam.theory import CAM, MAP
 from sygus import REAL, Context, Input, Place, Problem, SygusError, Target, Term, Variable, assumptions, read_file
+from sygus.constraints import Law, check_laws, laws
 from sygus.errors import nearest
+
+from .goals import check_constraints
 
 _LEVELS = {"scalar": 0, "channel": 1, "pixel": 2}
 _SIZES = {"K": 0, "Z": 1}
@@ -23,17 +26,18 @@ class CamProblem:
 
     Attributes:
         problem, target: as read.
-        terminals: the names that the grammar uses.
-        context: the theory with what is assumed; `verified` narrows it to what holds.
+        terminals: the names that the grammar uses, and those that a law speaks of and an assumption is about.
+        laws: the file's constraints.
     """
 
     problem: Problem
     target: Target
     terminals: list[str]
+    laws: list[Law] = field(default_factory=list)
 
     def inputs(self) -> list[Variable]:
-        """The terminals as variables."""
-        return [terminal_variable(name) for name in self.terminals]
+        """The terminals as variables, and A, which every heatmap is made of."""
+        return [terminal_variable(name) for name in dict.fromkeys([*self.terminals, "A"])]
 
     def verified(self, caches: Sequence[TerminalCache]) -> tuple[Context, list[str]]:
         """The context with those assumptions that hold on every image, and a warning for each that does not."""
@@ -41,24 +45,31 @@ class CamProblem:
         warnings: list[str] = []
         for term, place in self.problem.assumptions:
             name = term.args[0].name
-            if name not in self.terminals:
-                continue  # says nothing about a term of this grammar
+            if name not in (*self.terminals, "A"):
+                continue  # says nothing about a term of this grammar or its heatmap
             failed = next((image for cache in caches if (image := _counterexample(term, cache)) is not None), None)
             if failed is None:
                 held.append(term)
             else:
                 warnings.append(f"{place}: the assumption {term} does not hold on {failed}; the search goes on without it")
-        inputs = {n: Input(n, terminal_variable(n).sort, _LEVELS[TERMINALS[n].level], _SIZES.get(n)) for n in self.terminals}
-        return assumptions(held, Context(CAM, inputs)), warnings
+        return assumptions(held, self.context()), warnings
+
+    def context(self) -> Context:
+        """The theory with terminals and the variables of laws, and nothing assumed. A law's variable that is no terminal is a
+        Map, or one number for the whole image."""
+        variables = {v.name: v for law in self.laws for v in law.inputs()}
+        inputs = {name: Input(name, v.sort, 2 if v.sort == MAP else 0) for name, v in variables.items()}
+        for name in ["A", *self.terminals, *(n for n in variables if n in TERMINALS), *(v.name for v in self.target.variables)]:
+            known = TERMINALS[name]
+            inputs[name] = Input(name, terminal_variable(name).sort, _LEVELS[known.level], _SIZES.get(name))
+        return Context(CAM, inputs)
 
     def form(self, cam: Cam) -> Term | None:
         """The term of this function's sort that has the CAM's heatmaps: channel weights w are contributions (scale w A), and
         contributions are in general no weights (None)."""
         if cam.term.sort == self.target.result:
             return cam.term
-        if self.target.result == MAP:
-            return Term(CAM.operators["scale"].function, (cam.term, Term(terminal_variable("A"))))
-        return None
+        return contribution(cam.term) if self.target.result == MAP else None
 
     def derives(self, cam: Cam) -> bool:
         """Whether the grammar derives the CAM to the letter, in the form of this function's sort."""
@@ -88,7 +99,17 @@ def read_problem(path: Path) -> CamProblem:
         except SygusError as error:
             raise problem.error(error.message, place) from None
         check_terminal(assumed.args[0].symbol, place, problem)  # type: ignore[arg-type]
-    return CamProblem(problem, target, target.grammar.terminals())
+    check_constraints(problem)
+    found = CamProblem(problem, target, target.grammar.terminals(), laws(problem))
+    for law in found.laws:
+        for variable in law.inputs():
+            if variable.name in TERMINALS:
+                check_terminal(variable, law.place, problem)
+    check_laws(found.laws, found.context(), problem)
+    spoken_of = {v.name for law in found.laws for v in law.inputs()}
+    assumed_of = dict.fromkeys(term.args[0].name for term, _ in problem.assumptions)
+    found.terminals += [name for name in assumed_of if name in spoken_of and name not in found.terminals]
+    return found
 
 
 def check_terminal(variable: Variable, place: Place, problem: Problem) -> None:

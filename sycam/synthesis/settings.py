@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sycam.errors import SycamError
+from sygus import LEARNERS
 
 
 @dataclass
@@ -14,7 +15,9 @@ class Settings:
     """How a synthesis is run, beside grammar, metric, network and images.
 
     Attributes:
-        budget: see `Budget.parse`. max_size: the highest cost of a term. target: a score that is good enough.
+        budget: see `Budget.parse`. max_size: the highest cost of a term. cost: what that is, "size" or a weight that the file
+        declares; None for what the file says (`find_goals`). learner: a name of `sygus.LEARNERS`; "uniform" gives terms of
+        exactly the cost `max_size`. target: a score that is good enough.
         held_out: the share of images that the search never sees, 0 for none. seed: of the split and all orders.
         classes: "predicted" or "labelled", the image class that is explained.
         batch: masked images per pass, None for what suits the device (`MetricOracle`).
@@ -23,6 +26,8 @@ class Settings:
 
     budget: str | int = 500
     max_size: int = 15
+    cost: str | None = None
+    learner: str = "bottom-up"
     target: float | None = None
     held_out: float = 0.5
     seed: int = 0
@@ -38,6 +43,7 @@ class Settings:
         """
         accepted = {
             "max_size": (self.max_size, isinstance(self.max_size, int) and self.max_size >= 1, "a size of at least 1"),
+            "learner": (self.learner, self.learner in LEARNERS, f"one of {', '.join(LEARNERS)}"),
             "target": (self.target, self.target is None or math.isfinite(self.target), "a finite score"),
             "held_out": (self.held_out, 0 <= self.held_out < 1, "a share, at least 0 and below 1"),
             "seed": (self.seed, isinstance(self.seed, int) and 0 <= self.seed < 2**63, "a whole number from 0 below 2^63"),

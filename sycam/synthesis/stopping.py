@@ -10,7 +10,7 @@ from torch import Tensor
 
 from sycam.oracle import MetricOracle
 
-SLACK = 1e-12  # of float64 sums; candidates that tie within it are scored to the end, and the earlier one stays
+SLACK = 1e-12  # of float64 sums; candidates that tie within it are scored to the end, and further goals or the order decide
 
 
 @dataclass
@@ -55,7 +55,7 @@ def score_exactly(oracle: MetricOracle, maps: Tensor, stages: Sequence[Tensor], 
         bounds[alive] = (values[alive].nansum(1) + unseen) / count
         if threshold is not None and seen < count:
             margin = bounds[alive] - threshold if metric.direction == "high" else threshold - bounds[alive]
-            alive = alive[margin > -SLACK]
+            alive = alive[margin > -2 * SLACK]  # a bound and the mean that it bounds are rounded each in its own way
         if not len(alive):
             break
     return [

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,9 @@ import sygus
 from sycam import cams as cam_names
 from sycam.cams import Cam
 from sycam.errors import SycamError
+from sycam.heatmap import SCALE_FREE
 from sycam.images import ImageSet, load_images, split
-from sycam.metrics.plugin import load_oracle
 from sycam.metrics.registry import Metric
-from sycam.metrics.registry import metric as metric_named
 from sycam.network import Network, load_network
 from sycam.oracle import MetricOracle, TerminalCache
 from sycam.run.folder import RunFolder
@@ -27,13 +27,18 @@ from sycam.run.journal import Journal
 from sycam.run.manifest import manifest
 from sycam.run.result import Result, Row
 from sycam.run.verdict import verdict
-from sygus import Enumerator, Equivalence, Solver
+from sygus import ClassLearner, Equivalence, Proportional, Solver
+from sygus.automaton import Automaton
+from sygus.constraints import ConstraintOracle, still_assumed
 from sygus.errors import nearest
 
 from .budget import Budget
+from .goals import Cost, Goals, find_goals
 from .loop import Incumbent, Search, Tried, search
 from .observe import Observer, Progress
 from .problem import CamProblem, read_problem
+from .ranking import Ranking
+from .same_heatmap import SameHeatmap
 from .settings import Settings
 
 
@@ -54,7 +59,7 @@ class _Clock:
 
 def synthesize(
     grammar: str | Path,
-    metric: str | Metric = "average-gain",
+    metric: str | Metric | None = None,
     model: str | nn.Module | Network = "embedded",
     images: str | Path | ImageSet | None = None,
     *,
@@ -68,7 +73,8 @@ def synthesize(
 
     Args:
         grammar: a `.sy` file, or the name of a grammar that comes with sycam ("gradient", "perturbation", "pixelwise").
-        metric: a name of `sycam list metrics`, `file.py:Name` of your own, or a `Metric`.
+        metric: a name of `sycam list metrics`, `file.py:Name` of your own, or a `Metric`. None for the file's objective, and
+            for average-gain where it states none.
         model: see `load_network`; a `Network` is used as it is.
         images: see `load_images`; None for the embedded ones, which go with the embedded model.
         settings: budget, split, seed; or give its fields as keywords here (`budget="60s"`).
@@ -92,7 +98,10 @@ def synthesize(
     clock = _Clock(observer or Observer())
     path = cam_names.find_grammar(grammar)
     problem = read_problem(path)
-    chosen = find_metric(metric)
+    goals = find_goals(problem.problem, metric, settings.cost)
+    chosen, ordered = goals.metric, goals.grammar(problem.problem)
+    if goals.note:
+        clock.observer.warn(goals.note)
     budget = Budget.parse(settings.budget)
     if out is not None:
         RunFolder.check(Path(out))
@@ -100,7 +109,9 @@ def synthesize(
         network = _network(model, options)
     load = {"model": model, **_plain(options)} if isinstance(model, str) else None
     with clock.phase("images"):
-        pool = _usable(_images(images, model, network, limit, settings.seed), chosen, clock.observer)
+        pool = _images(images, model, network, limit, settings.seed)
+        for wanted in goals.metrics:
+            pool = _usable(pool, wanted, clock.observer)
         check_labels(pool, network, settings.classes)
         parts = _split(pool, settings)
     with clock.phase("terminals"):
@@ -109,15 +120,24 @@ def synthesize(
         for warning in warnings:
             clock.observer.warn(warning)
     oracles = [MetricOracle(cache, chosen, settings.batch) for cache in caches]
+    rankings = [_ranking(goals, oracle) for oracle in oracles]
+    if rankings[0].cost_first and settings.learner != "bottom-up":
+        raise SycamError(f"the first goal is a cost, and the learner {settings.learner!r} is not in order of cost: use bottom-up")
     folder = RunFolder.create(Path(out)) if out is not None else None
     with Journal(folder.journal if folder else None) as journal, Solver() as solver:
+        laws = ConstraintOracle(problem.laws, context, solver, settings.seed) if problem.laws else None
         with clock.phase("known CAMs"):
-            known = _known_rows(problem, oracles[0])
-            start = _best_known(known, chosen, problem)
+            known = _known_rows(problem, oracles[0], laws)
+            start = _best_known(known, rankings[0], problem, Automaton.of(ordered))
+        merging, unused = still_assumed(problem.laws, context, solver)
+        for warning in unused:
+            clock.observer.warn(warning)
+        warnings += unused
         classes = Equivalence(
-            context, problem.inputs(), solver, settings.seed, on_merge=journal.merge, on_undecided=journal.undecided
+            merging, problem.inputs(), solver, settings.seed, on_merge=journal.merge, on_undecided=journal.undecided
         )
-        learner = Enumerator(problem.target.grammar, classes, settings.max_size)
+        learner = sygus.learner(settings.learner, ordered, settings.max_size, equivalence=classes, seed=settings.seed)
+        heatmaps = _same_heatmap(classes, known, oracles[0], journal)
         with clock.phase("search"):
             budget.started = time.monotonic()
 
@@ -127,29 +147,31 @@ def synthesize(
 
             at_once = 32 if network.device.type == "cpu" else 128
             found = search(
-                iter(learner), oracles[0], start, budget,
-                target=settings.target, seed=settings.seed, at_once=at_once, on_batch=watch,
+                iter(learner), oracles[0], start, budget, ranking=rankings[0],
+                target=settings.target, seed=settings.seed, at_once=at_once, laws=laws, heatmaps=heatmaps, on_batch=watch,
             )  # fmt: skip
         if found.incumbent is None:
+            lawless = f", {found.unlawful} of them unlawful" if laws else ""
             raise SycamError(
-                f"no term of {path} gives finite heatmaps within the budget ({found.candidates} tried): raise --budget, or look "
-                "at the grammar's divisions"
+                f"no term of {path} gives finite heatmaps within the budget ({found.candidates} tried{lawless}): raise --budget, "
+                f"or look at the grammar's {'constraints' if laws else 'divisions'}"
             )
         with clock.phase("held-out images"):
-            _mark_derived(known, problem, classes, learner)
-            rows, empty = _rows(found.incumbent, problem, known, oracles)
+            _mark_derived(known, problem, classes, learner, heatmaps)
+            rows, empty = _rows(found.incumbent, problem, known, oracles, heatmaps)
+            reached = _reached(found.incumbent, rows[0], rankings)
             if empty:
                 clock.observer.warn(empty)
                 warnings.append(empty)
         journal.commit()
-    counts = _counts(found, learner, classes, oracles, network, clock)
+    counts = _counts(found, learner, classes, heatmaps, oracles, network, clock) | _law_counts(found, laws)
     result = Result(
         found.incumbent.term, found.incumbent.score, chosen, network, rows, found, counts,
-        manifest(path, problem.terminals, warnings, chosen, network, pool, parts, settings, load), verdict(rows, chosen),
-        warnings,
+        manifest(path, problem.terminals, warnings, goals, network, pool, parts, settings, load), verdict(rows, chosen),
+        reached, warnings,
     )  # fmt: skip
     if settings.dump_smt2 is not None:
-        _dump(classes, settings.dump_smt2)
+        _dump(classes, heatmaps, laws, settings.dump_smt2)
     if folder is not None:
         with clock.phase("writing"):
             folder.write(result, caches[-1], oracles[-1])
@@ -172,15 +194,6 @@ def _network(model: str | nn.Module | Network, options: dict[str, Any]) -> Netwo
 def _plain(options: dict[str, Any]) -> dict[str, Any]:
     """The options that were given, as a manifest can hold them."""
     return {name: str(value) if isinstance(value, Path) else value for name, value in options.items() if value is not None}
-
-
-def find_metric(metric: str | Metric) -> Metric:
-    """The metric of that name, or the user's own in `file.py:Name`."""
-    if isinstance(metric, Metric):
-        return metric
-    if not isinstance(metric, str):
-        raise SycamError(f"a metric is a name, file.py:Name or a Metric, not {type(metric).__name__}")
-    return load_oracle(metric) if ":" in metric else metric_named(metric)
 
 
 def _images(images: str | Path | ImageSet | None, model: Any, network: Network, limit: int | None, seed: int) -> ImageSet:
@@ -256,10 +269,11 @@ class _Known:
     cam: Cam
     values: Tensor
     derived: bool
+    lawful: bool = True
 
 
-def _known_rows(problem: CamProblem, oracle: MetricOracle) -> list[_Known]:
-    """Every known CAM over the grammar's terminals, scored on the search images."""
+def _known_rows(problem: CamProblem, oracle: MetricOracle, laws: ConstraintOracle | None) -> list[_Known]:
+    """Every known CAM over the grammar's terminals, scored on the search images. One that breaks a law is not derived."""
     available = {"A", *problem.terminals}
     fitting = [cam for cam in cam_names.known_cams().values() if set(cam.terminals) <= available]
     if not fitting:
@@ -267,32 +281,95 @@ def _known_rows(problem: CamProblem, oracle: MetricOracle) -> list[_Known]:
     places = torch.arange(len(oracle.cache))
     maps, finite = oracle.maps([cam.term for cam in fitting])
     values = oracle.score(maps, places)
-    return [_Known(cam, values[i], problem.derives(cam)) for i, cam in enumerate(fitting) if bool(finite[i].all())]
+    rows = [_Known(cam, values[i], problem.derives(cam)) for i, cam in enumerate(fitting) if bool(finite[i].all())]
+    for row in rows:
+        row.lawful = laws is None or _obeys(row.cam, problem, laws)
+        row.derived = row.derived and row.lawful
+    return rows
 
 
-def _best_known(known: list[_Known], metric: Metric, problem: CamProblem) -> Incumbent | None:
+def _obeys(cam: Cam, problem: CamProblem, laws: ConstraintOracle) -> bool:
+    """Whether the laws are proved of a known CAM; True where it is no function of these arguments, of which they say nothing."""
+    form, arguments = problem.form(cam), {v.name for v in problem.target.variables}
+    if form is None or not arguments.issuperset(cam_names.terminals_of(form)):
+        return True
+    return laws.verdict(form).status == "lawful"
+
+
+def _ranking(goals: Goals, oracle: MetricOracle) -> Ranking:
+    """The goals with what measures them on the images of `oracle`; all count their passes together."""
+    others = [MetricOracle(oracle.cache, metric, oracle.batch) for metric in goals.metrics[1:]]
+    for other in others:
+        other.spent = oracle.spent
+    return Ranking(goals.order, [oracle, *others])
+
+
+def _best_known(known: list[_Known], ranking: Ranking, problem: CamProblem, costs: Automaton) -> Incumbent | None:
     """λ starts as the best known CAM that the grammar derives."""
-    derived = [k for k in known if k.derived]
-    if not derived:
+    best: Incumbent | None = None
+    for row in known:
+        term = problem.form(row.cam)
+        cost = costs.cost(term) if row.derived and term is not None else None
+        if term is None or cost is None:
+            continue
+        score, maps = float(row.values.mean()), ranking.oracles[0].maps([term])[0]
+        outcome = ranking.compare(cost, score, maps, best.marks if best else None)
+        if outcome.wins:
+            best = Incumbent(term, cost, row.values, score, 0, 0.0, row.cam.name, outcome.marks)
+    return best
+
+
+def _reached(best: Incumbent, answer: Row, rankings: list[Ranking]) -> list[dict[str, Any]]:
+    """What the answer reaches of each goal, in their order, on search and held-out images."""
+
+    def value(goal: Metric, ranking: Ranking, known: Tensor | None) -> float:
+        oracle = ranking.oracle(goal)
+        if known is not None and oracle is ranking.oracles[0]:
+            return float(known.mean())
+        return float(oracle.score(oracle.maps([best.term])[0], torch.arange(len(oracle.cache))).mean())
+
+    found = []
+    for goal in rankings[0].goals:
+        row: dict[str, Any] = {"name": goal.name, "direction": goal.direction, "kind": "metric"}
+        if isinstance(goal, Cost):
+            row |= {"kind": "cost", "search": best.cost, "held_out": None}
+        else:
+            row["search"] = value(goal, rankings[0], answer.search)
+            row["held_out"] = value(goal, rankings[1], answer.held_out) if len(rankings) > 1 else None
+        found.append(row)
+    return found
+
+
+def _same_heatmap(classes: Equivalence, known: list[_Known], oracle: MetricOracle, journal: Journal) -> SameHeatmap | None:
+    """The relation of proved heatmaps, where heatmaps are made so that proportional contributions draw the same."""
+    if oracle.norm not in SCALE_FREE:
         return None
-    best = (max if metric.direction == "high" else min)(derived, key=lambda k: float(k.values.mean()))
-    term = problem.form(best.cam) or best.cam.term
-    return Incumbent(term, term.size, best.values, float(best.values.mean()), 0, 0.0, best.cam.name)
+    relation = "same heatmap"
+    return SameHeatmap(
+        classes, [k.cam for k in known], on_proof=partial(journal.merge, relation=relation),
+        on_undecided=partial(journal.undecided, relation=relation),
+    )  # fmt: skip
 
 
-def _mark_derived(known: list[_Known], problem: CamProblem, classes: Equivalence, learner: Enumerator) -> None:
-    """A known CAM whose class the enumerator met is derived too, though not to the letter."""
+def _mark_derived(
+    known: list[_Known], problem: CamProblem, classes: Equivalence, learner: ClassLearner, heatmaps: SameHeatmap | None
+) -> None:
+    """A known CAM is derived too, though not to the letter, where a candidate is proved to have its heatmap; or where the
+    enumerator met its class, if it obeys the laws."""
     inputs = set(classes.inputs)
     for row in known:
+        row.derived = row.derived or (heatmaps is not None and heatmaps.met(row.cam))
         form = problem.form(row.cam)
-        if row.derived or form is None:
+        if row.derived or form is None or not row.lawful:
             continue
         term = sygus.expand(form)
         if {t.symbol for t in sygus.terms.subterms(term) if t.is_variable} <= inputs:
             row.derived = learner.reached(classes.representatives([term])[0])
 
 
-def _rows(best: Incumbent, problem: CamProblem, known: list[_Known], oracles: list[MetricOracle]) -> tuple[list[Row], str]:
+def _rows(
+    best: Incumbent, problem: CamProblem, known: list[_Known], oracles: list[MetricOracle], heatmaps: SameHeatmap | None
+) -> tuple[list[Row], str]:
     """The final table: the answer, then the known CAMs, on search and held-out images; and a warning about an answer that
     draws nothing."""
     answer = Cam(problem.target.name, best.term, "synthesised")
@@ -303,10 +380,14 @@ def _rows(best: Incumbent, problem: CamProblem, known: list[_Known], oracles: li
     maps, finite = oracles[-1].maps([k.cam.term for k in listed])
     if len(oracles) > 1:
         held_out = oracles[1].score(maps, torch.arange(len(oracles[1].cache)))
+    twins = heatmaps.known(best.term) if heatmaps else []
     rows = [
-        Row(k.cam, "known" if i else "answer", k.derived, k.values, held_out[i] if held_out is not None else None)
+        Row(
+            k.cam, "known" if i else "answer", k.derived, k.values, held_out[i] if held_out is not None else None,
+            same_heatmap=i > 0 and k.cam.name in twins, lawful=k.lawful,
+        )
         for i, k in enumerate(listed)
-    ]
+    ]  # fmt: skip
     part, broken = ("held-out" if len(oracles) > 1 else "search"), int((~finite[0]).sum())
     empty = int((maps[0].flatten(1).amax(1) == 0).sum())
     if broken:
@@ -319,19 +400,20 @@ def _rows(best: Incumbent, problem: CamProblem, known: list[_Known], oracles: li
     return rows, ""
 
 
-def _progress(state: Search, learner: Enumerator, classes: Equivalence, oracle: MetricOracle, budget: Budget) -> Progress:
-    share = budget.share(state.candidates, oracle.spent.passes)
+def _progress(state: Search, learner: ClassLearner, classes: Equivalence, oracle: MetricOracle, budget: Budget) -> Progress:
+    share = budget.share(state.weighed, oracle.spent.passes)
     best = state.incumbent
     return Progress(
         learner.built, classes.counts.classes, learner.cost, classes.counts.undecided, state.candidates, oracle.spent.passes,
         (best.name or str(best.term)) if best else "", best.score if best else None,
-        state.candidates / max(budget.elapsed, 1e-9), budget.elapsed * (1 / share - 1) if share else None, share,
+        state.candidates / max(budget.elapsed, 1e-9), budget.elapsed * (1 / share - 1) if share else None, share, state.unlawful,
     )  # fmt: skip
 
 
 def _counts(
-    found: Search, learner: Enumerator, classes: Equivalence, oracles: list[MetricOracle], network: Network, clock: _Clock
-) -> dict[str, Any]:
+    found: Search, learner: ClassLearner, classes: Equivalence, heatmaps: SameHeatmap | None, oracles: list[MetricOracle],
+    network: Network, clock: _Clock,
+) -> dict[str, Any]:  # fmt: skip
     searched, counted = oracles[0].spent, classes.counts
     return {
         "terms": learner.built,
@@ -339,9 +421,11 @@ def _counts(
         "merges": counted.merges,
         "refuted": counted.refuted,
         "undecided": counted.undecided,
+        "undecided_heatmaps": heatmaps.classes.counts.undecided if heatmaps else 0,
         "candidates": found.candidates,
         "rejected_early": found.rejected_early,
-        "same_heatmaps": found.same,
+        "same_heatmap": found.same_heatmap,
+        "same_on_images": found.same_on_images,
         "invalid": found.invalid,
         "images_searched": len(oracles[0].cache),
         "images_held_out": len(oracles[1].cache) if len(oracles) > 1 else 0,
@@ -355,14 +439,34 @@ def _counts(
     }
 
 
-def _dump(classes: Equivalence, folder: Path) -> None:
-    """Every undecided pair as one `.smt2` file."""
+def _law_counts(found: Search, laws: ConstraintOracle | None) -> dict[str, int]:
+    """What the constraint oracle did, where the file states laws."""
+    if laws is None:
+        return {}
+    return {
+        "unlawful": found.unlawful,
+        "laws_undecided": found.law_undecided,
+        "law_claims": laws.counts.claims,
+        "law_counterexamples": len(laws.counterexamples),
+    }
+
+
+def _dump(classes: Equivalence, heatmaps: SameHeatmap | None, laws: ConstraintOracle | None, folder: Path) -> None:
+    """Every undecided pair, and every law that was neither proved nor refuted of a candidate, as one `.smt2` file."""
     from sygus.solver.smtlib import write_smt2
 
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for number, pair in enumerate(classes.undecided, start=1):
-            comment = f"Is {pair.left}\nequal to {pair.right} ?  unsat: yes.  Left undecided: {pair.reason}"
-            write_smt2(classes.claim(pair.left, pair.right), folder / f"undecided-{number:04}.smt2", comment)
+        relations: list[tuple[str, str, Equivalence | Proportional]] = [("undecided", "Is {}\nequal to {} ?", classes)]
+        if heatmaps:
+            relations.append(("heatmap", "Has {}\nthe heatmap of {} ?", heatmaps.classes))
+        for name, question, relation in relations:
+            for number, pair in enumerate(relation.undecided, start=1):
+                comment = f"{question.format(pair.left, pair.right)}  unsat: yes.  Left undecided: {pair.reason}"
+                write_smt2(relation.claim(pair.left, pair.right), folder / f"{name}-{number:04}.smt2", comment)
+        for number, open_law in enumerate(laws.unproved if laws else [], start=1):
+            place, term = open_law.law.place, open_law.candidate
+            comment = f"Does {term}\nobey the constraint at {place} ?  unsat: yes.  Left undecided: {open_law.reason}"
+            write_smt2(open_law.claim, folder / f"constraint-{number:04}.smt2", comment)
     except OSError as error:
         raise SycamError(f"cannot write the undecided queries to {folder}: {error.strerror}") from None

@@ -64,6 +64,8 @@ class Evaluator:
             if symbol.name not in self.terminals:
                 raise SycamError(f"term uses {symbol.name!r}, which was not computed; given are {sorted(self.terminals)}")
             return self.terminals[symbol.name]
+        if not isinstance(symbol, Function):
+            raise SycamError(f"a quantifier has no value on tensors: {symbol.name}")
         operator = _CONTEXT.operator(term)
         if operator is not None and operator.reduction is not None:
             return self._reduce(operator.reduction, operator.axis - 2, args[0])
@@ -111,6 +113,16 @@ def core_tensor(name: str, args: Sequence[Tensor]) -> Tensor:
         return first.clamp_min(0).sqrt()
     if name == "to_real":
         return first.double()
+    if name == "to_int":
+        return first.floor().long()
+    if name == "is_int":
+        return first == first.floor()
+    if name in ("div", "mod"):
+        for other in rest:
+            positive = torch.where(other == 0, 1, other.abs())
+            quotient = torch.where(other == 0, 0, other.sign() * torch.div(first, positive, rounding_mode="floor"))
+            first = quotient if name == "div" else first - other * quotient
+        return first
     if name == "not":
         return ~first
     if name == "distinct":

@@ -5,23 +5,28 @@ fresh constant *keyed by its normalised argument*. It must not become an uninter
 solver would then conclude relu(a)·S(relu a) = relu(a)·S(a) by congruence inside the branch a > 0, which no tensor obeys.
 
 What is used of reductions: they are linear over what is constant along their axis, sum = size · mean, the mean of what is nowhere
-negative is not negative, and sizes are positive. Nothing else.
+negative is not negative, and sizes are positive. It follows that the mean is monotone, and that a mean of what is nowhere
+negative is 0 only where that is 0 everywhere, which `order` and `extents` say of the terms at hand. Nothing else.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from fractions import Fraction
-from itertools import product as every
+from collections.abc import Callable
+from itertools import permutations
 
 from ..core import apply
-from ..terms import BOOL, INT, REAL, Function, Literal, Term, Variable, fold, real, subterms, variable
+from ..terms import BOOL, REAL, Function, Literal, Term, Variable, fold, real, subterms, variable
 from ..theory import Context, Operator
-from .exact import Number
 from .meadow import TooLarge, monomial_term, polynomial, product, scaled, total
+from .rectified import pulled
+from .samples import Samples
 
 LIMIT = 200_000
 """Scalar forms that are kept; the memory is emptied when there are more."""
+
+SCALAR = frozenset({"+", "-", "*", "/", "abs", "<", "<=", ">", ">=", "=", "distinct", "ite", "and", "or", "xor", "=>", "not",
+                       "to_real"})  # fmt: skip
+"""Core functions that the solver knows; all others are atoms to it."""
 
 
 class Abstraction:
@@ -45,6 +50,8 @@ class Abstraction:
         self._nonneg: set[Term] = set()
         self._sign: dict[Term, bool] = {}
         self._extent: dict[Term, Term] = {}
+        self._averaged: dict[Term, tuple[int, Term]] = {}
+        self._points = Samples(self.is_nonneg)
 
     def scalar(self, root: Term) -> Term:
         """`root` at one symbolic channel and pixel: a core term over inputs and atoms."""
@@ -90,7 +97,7 @@ class Abstraction:
     def _core(self, function: Function, args: tuple[Term, ...]) -> Term:
         if function.name in ("exp", "sqrt"):
             return self._atom(function.name, args, max(self._level(a) for a in args), nonneg=True)
-        if function.name not in _CORE_SET:
+        if function.name not in SCALAR:
             return self._atom(function.name, args, max((self._level(a) for a in args), default=0))
         return apply(function.name, *args)
 
@@ -109,6 +116,7 @@ class Abstraction:
         size = [self.context.size(axis)] if operator.reduction == "sum" else []
         for term in size:
             self._levels[term] = 0
+        argument = pulled(argument, self.is_nonneg, self._is_positive)
         try:
             terms = polynomial(argument, self._is_positive)
         except TooLarge:
@@ -128,6 +136,7 @@ class Abstraction:
     def _mean(self, axis: int, argument: Term) -> Term:
         nonneg = self._never_negative(argument)
         atom = self._atom(f"mean-{self.context.theory.axes[axis]}", (argument,), axis, nonneg)
+        self._averaged[atom] = (axis, argument)
         if nonneg:
             self._extent[atom] = argument
         return atom
@@ -167,124 +176,45 @@ class Abstraction:
             if not term.is_variable or term.sort == BOOL:
                 continue
             if self._is_positive(term):
-                found.append(apply(">", term, _zero(term)))
+                found.append(apply(">", term, zero(term)))
             elif self.is_nonneg(term):
-                found.append(apply(">=", term, _zero(term)))
+                found.append(apply(">=", term, zero(term)))
         return found
 
+    def order(self, *roots: Term) -> list[Term]:
+        """Which means in `roots` are at least which others, by linearity and sign: mean(a) − mean(b) = mean(a − b), which is not
+        negative where a − b is nowhere."""
+        means = [term for term in subterms(*roots) if term in self._averaged]
+        found = []
+        for upper, lower in permutations(means, 2):
+            (axis, above), (other, below) = self._averaged[upper], self._averaged[lower]
+            difference = apply("-", above, below)
+            if axis == other and self._may_be_nonneg(difference) and self._never_negative(difference):
+                found.append(apply(">=", upper, lower))
+        return found
+
+    def _may_be_nonneg(self, term: Term) -> bool:
+        return self._points.never_negative(term)
+
     def extents(self, *roots: Term) -> list[Term]:
-        """What is known besides `facts`: a mean or maximum of what is nowhere negative is 0 only where that is 0 everywhere, and
-        so at the one symbolic place. Left out where it would bring a division in."""
-        return [
-            apply("=>", apply("=", atom, real(0)), apply("=", argument, real(0)))
-            for atom in subterms(*roots)
-            if (argument := self._extent.get(atom)) is not None
-            and all(t.name != "/" or t.is_variable for t in subterms(argument))
-        ]
+        """Which means and maxima of what is nowhere negative are 0 only where that is 0 everywhere, and so at the one symbolic
+        place: the sum of all entries is this one and others, none negative. Left out where it would bring a division in."""
+        found: dict[Term, Term] = {}
+        todo = list(roots)
+        for root in todo:
+            for atom in subterms(root):
+                argument = self._extent.get(atom)
+                if argument is None or atom in found or any(t.name == "/" and t.args for t in subterms(argument)):
+                    continue
+                found[atom] = apply("=>", apply("=", atom, real(0)), apply("=", argument, real(0)))
+                todo.append(argument)
+        return list(found.values())
 
     def varies(self, leaf: Term) -> bool:
         """Whether a variable of scalar terms, an input or an atom, may differ from entry to entry of the outermost axis."""
         return self._levels[leaf] > 0
 
 
-def _zero(term: Term) -> Term:
+def zero(term: Term) -> Term:
+    """0 of the sort of `term`."""
     return real(0) if term.sort == REAL else Term(Literal(0, term.sort))
-
-
-_CORE_SET = frozenset({"+", "-", "*", "/", "abs", "<", "<=", ">", ">=", "=", "distinct", "ite", "and", "or", "xor", "=>", "not",
-                       "to_real"})  # fmt: skip
-
-
-class Instance:
-    """Terms written out at axes of fixed sizes, with one scalar variable for each entry of each input: any solution of a
-    formula over these is a tensor. `exp`, `sqrt` and opaque operators have no such form and raise `KeyError`."""
-
-    def __init__(self, context: Context, sizes: tuple[int, ...]) -> None:
-        self.context, self.sizes = context, sizes
-        self.entries: dict[str, dict[tuple[int, ...], Term]] = {}
-
-    def difference(self, left: Term, right: Term) -> Term:
-        """A formula that says: at some entry the two differ."""
-        values = [fold(term, self._visit, {}) for term in (left, right)]
-        level = max(len(next(iter(value))) for value in values)
-        cases = [
-            apply("distinct", *(value[index[: len(next(iter(value)))]] for value in values))
-            for index in every(*(range(size) for size in self.sizes[:level]))
-        ]
-        return apply("or", *cases) if len(cases) > 1 else cases[0]
-
-    def values(self, root: Term) -> dict[tuple[int, ...], Term]:
-        """`root` at each index over all axes, as scalar terms."""
-        value = fold(root, self._visit, {})
-        level = len(next(iter(value)))
-        return {index: value[index[:level]] for index in every(*map(range, self.sizes))}
-
-    def tensors(self, inputs: Iterable[Variable], model: Mapping[str, Number]) -> dict[str, dict[tuple[int, ...], Number]] | None:
-        """The values that a model gives to inputs; an entry that it does not mention is 1, which every assumption allows. None
-        where an integer gets a value that is none."""
-        values: dict[str, dict[tuple[int, ...], Number]] = {}
-        for symbol in inputs:
-            entries = self._input(symbol).items()
-            values[symbol.name] = {index: model.get(entry.name, Fraction(1)) for index, entry in entries}
-            if symbol.sort == INT and any(Fraction(value).denominator != 1 for value in values[symbol.name].values()):
-                return None
-        return values
-
-    def facts(self) -> list[Term]:
-        """The assumptions, for every entry."""
-        found: list[Term] = []
-        for name, entries in self.entries.items():
-            relation = ">" if name in self.context.positive else ">=" if name in self.context.nonneg else None
-            if relation:
-                found.extend(apply(relation, entry, _zero(entry)) for entry in entries.values())
-        return found
-
-    def _visit(self, term: Term, args: tuple[dict[tuple[int, ...], Term], ...]) -> dict[tuple[int, ...], Term]:
-        if isinstance(term.symbol, Literal):
-            return {(): term}
-        if isinstance(term.symbol, Variable):
-            return self._input(term.symbol)
-        owner: Function | Operator = term.symbol
-        operator = self.context.operator(term)
-        if operator is not None:
-            if operator.reduction is not None:
-                return self._reduce(operator.reduction, operator.axis, args[0])
-            owner = operator
-        if owner.body is not None:
-            binding = {Term(v): arg for v, arg in zip(owner.variables, args, strict=True)}
-            return fold(owner.body, self._visit, binding)
-        if term.name not in _CORE_SET:
-            raise KeyError(term.name)
-        level = max(len(next(iter(arg))) for arg in args)
-        return {
-            index: apply(term.name, *(arg[index[: len(next(iter(arg)))]] for arg in args))
-            for index in every(*(range(size) for size in self.sizes[:level]))
-        }
-
-    def _input(self, symbol: Variable) -> dict[tuple[int, ...], Term]:
-        known = self.context.input(symbol)
-        if known.size_of is not None:
-            return {(): real(self.sizes[known.size_of])}
-        if symbol.name not in self.entries:
-            sort = symbol.sort if symbol.sort in (BOOL,) or symbol.sort.name == "Int" else REAL
-            self.entries[symbol.name] = {
-                index: variable(f"{symbol.name}@{'.'.join(map(str, index))}", sort)
-                for index in every(*(range(size) for size in self.sizes[: known.level]))
-            }
-        return self.entries[symbol.name]
-
-    def _reduce(self, kind: str, axis: int, value: dict[tuple[int, ...], Term]) -> dict[tuple[int, ...], Term]:
-        if kind not in ("mean", "sum", "max", "min"):
-            raise KeyError(kind)
-        count, level = self.sizes[axis], len(next(iter(value)))
-        result = {}
-        for outer in every(*(range(size) for size in self.sizes[: min(axis, level)])):
-            entries = [v for i, v in value.items() if i[:axis] == outer] * (count if level <= axis else 1)
-            if kind in ("mean", "sum"):
-                result[outer] = scaled(Fraction(1, count if kind == "mean" else 1), total(entries))
-            else:
-                best = entries[0]
-                for entry in entries[1:]:
-                    best = apply("ite", apply(">" if kind == "max" else "<", entry, best), entry, best)
-                result[outer] = best
-        return result

@@ -10,17 +10,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from fractions import Fraction
 from typing import NamedTuple
+
+import numpy as np
 
 from ..core import apply
 from ..solver.process import Claim, Solver
-from ..terms import INT, Sort, Term, Variable, expand, real, subterms
+from ..terms import Sort, Term, Variable, expand, real, subterms
 from ..theory import Context
 from . import exact
-from .abstraction import Abstraction, Instance
-from .fingerprint import Points
+from .abstraction import Abstraction
+from .fingerprint import Pair, Points
+from .instance import Instance
 from .lemmas import Lemmas, Shape, shape
+
+BATCH = 4096
+"""Terms whose fingerprints are taken at once."""
 
 
 class Merge(NamedTuple):
@@ -101,22 +106,25 @@ class Equivalence:
     def __post_init__(self) -> None:
         self.points = Points(self.context, self.inputs, self.seed)
         self.abstraction = Abstraction(self.context, self._never_negative)
-        self.lemmas = Lemmas(self.solver, self.abstraction.facts)
+        self.lemmas = Lemmas(self.solver, [self.abstraction.facts, self._more_facts])
         self._firsts: dict[Sort, dict[int, Term]] = {}  # by fingerprint; most buckets hold one term for ever
         self._split: dict[tuple[Sort, int], _Bucket] = {}
         self._unrealised: set[Shape] = set()
 
     def fingerprints(self, terms: Sequence[Term]) -> list[int]:
         """The hash of each term's values at the random points."""
-        memos: list[dict] = [{} for _ in self.points.groups]
-        depth = len(self.context.theory.axes)
-        found = []
-        for term in terms:
-            values = [self.points.evaluate(term, group, memo) for group, memo in enumerate(memos)]
-            level = self.context.theory.sorts.get(term.sort, depth)
-            rows = self.points.rows([type(v)(v.residue[None], v.approximate[None]) for v in values], level)
-            found.append(int(self.points.hashes(rows)[0]))
-        return found
+        self.context.check(*terms)
+        found: dict[Term, int] = {}
+        for start in range(0, len(terms), BATCH):
+            values = self.points.values_of(terms[start : start + BATCH])
+            by_sort: dict[Sort, list[Term]] = {}
+            for term in dict.fromkeys(terms[start : start + BATCH]):
+                by_sort.setdefault(term.sort, []).append(term)
+            for alike in by_sort.values():
+                groups = zip(*(values[term] for term in alike), strict=True)
+                rows = [Pair(*map(np.stack, zip(*group, strict=True))) for group in groups]
+                found.update(zip(alike, self.points.hashes(rows).tolist(), strict=True))
+        return [found[term] for term in terms]
 
     def representatives(self, terms: Sequence[Term], fingerprints: Iterable[int] | None = None) -> list[Term]:
         """For each term the representative of its class, which is the term itself where the class is new.
@@ -182,7 +190,11 @@ class Equivalence:
     def claim(self, left: Term, right: Term) -> Claim:
         """What cvc5 is asked to prove two terms equal."""
         a, b = self.abstraction.scalar(left), self.abstraction.scalar(right)
-        return Claim(a, b, tuple(self.abstraction.facts(a, b)))
+        return Claim(a, b, tuple(self._more_facts(a, b) or self.abstraction.facts(a, b)))
+
+    def _more_facts(self, left: Term, right: Term) -> list[Term] | None:
+        more = [*self.abstraction.order(left, right), *self.abstraction.extents(left, right)]
+        return [*self.abstraction.facts(left, right, *more), *more] if more else None
 
     def _may_equal(self, bucket: _Bucket, left: Term, right: Term) -> bool:
         """Whether the tensors that split this bucket before leave the two together."""
@@ -242,30 +254,14 @@ class Equivalence:
             model = self.solver.model(formulas)
             if model is None:
                 continue
-            point = Point({v.name: self._tensor(instance, v, model) for v in self.inputs}, sizes)
-            if self._integral(point) and self._separates(point, left, right):
+            values = instance.tensors(self.inputs, model)
+            if values is not None and self._separates(point := Point(values, sizes), left, right):
                 return point
         return None
-
-    def _tensor(self, instance: Instance, symbol: Variable, model: dict[str, Fraction | bool]) -> exact.Tensor:
-        """The model's values of one input; one that the formula does not mention is 1, which every assumption allows."""
-        entries = instance._input(symbol)
-        return {index: model.get(entry.name, Fraction(1)) for index, entry in entries.items()}
-
-    def _integral(self, point: Point) -> bool:
-        integers = [v.name for v in self.inputs if v.sort == INT]
-        return all(Fraction(value).denominator == 1 for name in integers for value in point.values[name].values())
 
     def _separates(self, point: Point, left: Term, right: Term) -> bool:
         try:
             a, b = (exact.evaluate(t, point.values, point.sizes, self.context) for t in (left, right))
         except exact.Inexact:
             return False
-        return not _same(a, b)
-
-
-def _same(a: exact.Tensor, b: exact.Tensor) -> bool:
-    """Whether two values agree, the one of lower level being constant over the axes it lacks."""
-    wide, narrow = (a, b) if len(next(iter(a))) >= len(next(iter(b))) else (b, a)
-    level = len(next(iter(narrow)))
-    return all(value == narrow[index[:level]] for index, value in wide.items())
+        return not exact.same(a, b)

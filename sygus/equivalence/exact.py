@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from fractions import Fraction
+from math import floor
 from typing import Union
 
 from ..terms import Function, Literal, Term, Variable, fold
@@ -19,8 +20,17 @@ class Inexact(Exception):
     """The term leaves the rational numbers (`exp`, `sqrt`, an opaque operator)."""
 
 
-def evaluate(root: Term, valuation: dict[str, Tensor], sizes: tuple[int, ...], context: Context) -> Tensor:
+def evaluate(
+    root: Term, valuation: dict[str, Tensor], sizes: tuple[int, ...], context: Context, memo: dict[Term, Tensor] | None = None
+) -> Tensor:
     """The value of `root` where the inputs have the values of `valuation` and the axes have `sizes` entries.
+
+    Args:
+        root: the term.
+        valuation: by the name of the input.
+        sizes: of the axes.
+        context: the theory.
+        memo: values of subterms at this valuation, added to.
 
     Raises:
         Inexact: where the value is not rational or not known.
@@ -41,6 +51,7 @@ def evaluate(root: Term, valuation: dict[str, Tensor], sizes: tuple[int, ...], c
             if known.size_of is not None:
                 return {(): Fraction(sizes[known.size_of])}
             return valuation[term.name]
+        assert isinstance(term.symbol, Function), "Context.check refuses quantifiers"
         body, variables = term.symbol.body, term.symbol.variables
         operator = context.operator(term)
         if operator is not None:
@@ -56,7 +67,14 @@ def evaluate(root: Term, valuation: dict[str, Tensor], sizes: tuple[int, ...], c
             for index in itertools.product(*(range(size) for size in sizes[:level]))
         }
 
-    return fold(root, visit, {})
+    return fold(root, visit, {} if memo is None else memo)
+
+
+def same(a: Tensor, b: Tensor) -> bool:
+    """Whether two values agree, the one of lower level being constant over the axes it lacks."""
+    wide, narrow = (a, b) if len(next(iter(a))) >= len(next(iter(b))) else (b, a)
+    level = len(next(iter(narrow)))
+    return all(value == narrow[index[:level]] for index, value in wide.items())
 
 
 def _reduce(kind: str, axis: int, value: Tensor, sizes: tuple[int, ...]) -> Tensor:
@@ -116,8 +134,23 @@ def core_number(function: Function, args: list[Number]) -> Number:
         return sum(map(bool, args)) % 2 == 1
     if name == "=>":
         return not all(args[:-1]) or bool(args[-1])
+    if name in ("div", "mod") and len(numbers) == 2:
+        quotient = _euclidean(*numbers)
+        return quotient if name == "div" else numbers[0] - numbers[1] * quotient
+    if name == "to_int":
+        return Fraction(floor(numbers[0]))
+    if name == "is_int":
+        return numbers[0].denominator == 1
     if name == "exp" and numbers[0] == 0:
         return Fraction(1)
     if name == "sqrt" and numbers[0] <= 0:
         return Fraction(0)
     raise Inexact(name)
+
+
+def _euclidean(numerator: Fraction, denominator: Fraction) -> Fraction:
+    """SMT-LIB's div, whose remainder is never negative; total, x div 0 = 0."""
+    if not denominator:
+        return Fraction(0)
+    quotient = Fraction(floor(numerator / abs(denominator)))
+    return quotient if denominator > 0 else -quotient

@@ -11,7 +11,7 @@ equal terms apart); two with the same one are candidates for a proof. Nothing is
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import reduce
@@ -21,10 +21,13 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ..terms import BOOL, INT, Function, Literal, Term, Variable, fold
+from ..core import core_function
+from ..terms import BOOL, INT, Function, Literal, Symbol, Term, Variable, fold, subterms
 from ..theory import Context, Operator
 
 PRIME = 2**31 - 1
+AT_ONCE = 1024
+"""Terms of one symbol that are evaluated at once."""
 _SCALE = 256  # random values are multiples of 1/256, exact in float64 and invertible modulo the prime
 
 
@@ -237,14 +240,15 @@ class Points:
 
         def visit(term: Term, args: tuple[Pair, ...]) -> Pair:
             if isinstance(term.symbol, Literal):
-                return constant(term.symbol.value)
+                return constant(term.value)
             if isinstance(term.symbol, Variable):
                 return self.values[group][term]
+            assert isinstance(term.symbol, Function), "Context.check refuses quantifiers"
             if term.symbol.body is not None:
                 return self._apply(term.symbol, term.symbol.body, args, group)
             operator = self.context.operator(term)
             if operator is None:
-                return core_value(term.symbol.name, list(args)) if _is_core(term.symbol) else self._opaque(term, args)
+                return core_value(term.name, list(args)) if _has_value(term.symbol) else self._opaque(term, args)
             if operator.body is not None:
                 return self._apply(operator, operator.body, args, group)
             if operator.reduction is not None:
@@ -272,7 +276,8 @@ class Points:
                     whole = (mixed % PRIME * order % PRIME).sum(axis, keepdims=True) % PRIME
                     mixed = mixed + whole if axis + depth < level else whole
             total = (total * 31 + mixed) % PRIME
-        return _scramble(total, _key(term.name))
+        result = _scramble(total, _key(term.name))
+        return _bool(result.residue % 2 == 1) if term.sort == BOOL else result
 
     def rows(self, values: list[Pair], level: int) -> list[Pair]:
         """Values of N terms per group, each broadcast to the full shape [N, points, axes...] of `level`. Over the axes above
@@ -285,6 +290,32 @@ class Points:
 
         return [full(pair, group) for pair, group in zip(values, self.groups, strict=True)]
 
+    def values_of(self, roots: Iterable[Term]) -> dict[Term, list[Pair]]:
+        """The values of each root and each of its subterms, per group a pair of arrays [points, axes...]. Terms of one symbol
+        whose arguments are known are evaluated at once."""
+        depth: dict[Term, int] = {}
+        waves: dict[tuple[int, Symbol], list[Term]] = {}
+        for term in subterms(*roots):
+            depth[term] = 1 + max((depth[arg] for arg in term.args), default=0)
+            waves.setdefault((depth[term], term.symbol), []).append(term)
+        found: dict[Term, list[Pair]] = {}
+        for (_, symbol), terms in sorted(waves.items(), key=lambda wave: wave[0][0]):
+            for start in range(0, len(terms), AT_ONCE):
+                self._evaluate_alike(symbol, terms[start : start + AT_ONCE], found)
+        return found
+
+    def _evaluate_alike(self, symbol: Symbol, terms: list[Term], found: dict[Term, list[Pair]]) -> None:
+        holes = tuple(Term(Variable(f"|{position}|", arg.sort)) for position, arg in enumerate(terms[0].args))
+        body, values = Term(symbol, holes), []
+        for group in range(len(self.groups)):
+            parts = [[found[term.args[position]][group] for term in terms] for position in range(len(holes))]
+            memo = {hole: Pair(*map(np.stack, zip(*part, strict=True))) for hole, part in zip(holes, parts, strict=True)}
+            value = self.evaluate(body, group, memo)
+            values.append(value if holes else value.each(lambda x: x[None]))
+        rows = self.rows(values, self.context.theory.sorts.get(body.sort, len(self.context.theory.axes)))
+        for index, term in enumerate(terms):
+            found[term] = [Pair(pair.residue[index], pair.approximate[index]) for pair in rows]
+
     def hashes(self, rows: list[Pair]) -> NDArray[np.uint64]:
         """One 64-bit hash a term, of its residues at all points: [N]. Deterministic for a seed."""
         total, used = np.zeros(rows[0].residue.shape[0], np.uint64), 0
@@ -295,7 +326,9 @@ class Points:
         return total
 
 
-def _is_core(function: Function) -> bool:
-    from ..core import core_function
+_OPAQUE = frozenset({"div", "mod", "to_int", "is_int"})
 
-    return core_function(function.name, function.parameters) == function
+
+def _has_value(function: Function) -> bool:
+    """Whether `core_value` knows the function. Rounding has no residue: it is opaque."""
+    return core_function(function.name, function.parameters) == function and function.name not in _OPAQUE

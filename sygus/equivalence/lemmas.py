@@ -2,8 +2,8 @@
 
 `relu(relu(a/c))/d = relu(a/c)/d` and `relu(relu(b/e))/a = relu(b/e)/a` are one claim, and both are instances of
 `relu(relu(x))/y = relu(x)/y`. So a claim is asked in two forms. The first has no facts, and terms that both sides share are
-variables: it claims more, and proves all instances at once. Where it is not proved, the claim is asked as it stands. Each form is
-known by its shape, in which leaves are numbered as they occur, and cvc5 is asked once for each shape.
+variables: it claims more, and proves all instances at once. Where it is not proved, the claim is asked as it stands, with what
+is known of its variables. Each form has a shape, in which leaves are numbered as they occur, and cvc5 is asked once for each.
 """
 
 from __future__ import annotations
@@ -93,7 +93,8 @@ class Lemmas:
 
     Args:
         solver: where cvc5 runs.
-        facts: what is known of the variables in two terms.
+        facts: what is known of the variables in two terms, tried one after the other until a claim is proved; the later give
+            more, or None where they have no more to give.
 
     Attributes:
         asked: how many claims went to cvc5.
@@ -102,13 +103,13 @@ class Lemmas:
     >>> from sygus.terms import REAL
     >>> x, y, z = (variable(name, REAL) for name in "xyz")
     >>> with Solver() as solver:
-    ...     lemmas = Lemmas(solver, lambda left, right: [])
+    ...     lemmas = Lemmas(solver, [])
     ...     lemmas.equal([(apply("+", a, b), apply("+", b, a)) for a, b in ((x, y), (y, z), (x, z))]), lemmas.asked
     (['equal', 'equal', 'equal'], 1)
     """
 
     solver: Solver
-    facts: Callable[[Term, Term], list[Term]]
+    facts: Sequence[Callable[[Term, Term], list[Term] | None]]
     asked: int = 0
     _verdicts: dict[Shape, str] = field(default_factory=dict)
 
@@ -120,10 +121,13 @@ class Lemmas:
         keys = [shape(pair, cut) for pair, cut in zip(pairs, cuts, strict=True)]
         self._ask({k: _without(pair, cut) for k, pair, cut in zip(keys, pairs, cuts, strict=True) if k not in self._verdicts})
         verdicts = [self._verdicts[key] for key in keys]
-        facts = {index: self.facts(*pairs[index]) for index, verdict in enumerate(verdicts) if verdict != "equal"}
-        whole = {index: shape((*pairs[index], *known)) for index, known in facts.items()}
-        self._ask({k: Claim(*pairs[i], tuple(facts[i])) for i, k in whole.items() if k not in self._verdicts})
-        return [self._verdicts[whole[i]] if i in whole else verdict for i, verdict in enumerate(verdicts)]
+        for facts in self.facts:
+            known = {i: facts(*pairs[i]) for i, verdict in enumerate(verdicts) if verdict != "equal"}
+            whole = {i: shape((*pairs[i], *found)) for i, found in known.items() if found is not None}
+            self._ask({k: Claim(*pairs[i], tuple(known[i] or ())) for i, k in whole.items() if k not in self._verdicts})
+            for i, key in whole.items():
+                verdicts[i] = self._verdicts[key]
+        return verdicts
 
     def _ask(self, claims: dict[Shape, Claim]) -> None:
         self.asked += len(claims)

@@ -20,6 +20,21 @@ class Target:
     grammar: Grammar
     place: Place
     places: dict[str, Place] = field(default_factory=dict)
+    given: bool = True
+    """Whether the file gives the grammar; else it is that of the logic."""
+
+
+@dataclass(frozen=True)
+class Datatype:
+    """`(declare-datatype name ...)`: its constructors with the names and sorts of their parts.
+
+    In a datatype with `parameters` the sort of a part that is a parameter has its name after a backslash.
+    """
+
+    name: str
+    parameters: tuple[str, ...]
+    constructors: dict[str, tuple[Variable, ...]]
+    place: Place
 
 
 @dataclass(frozen=True)
@@ -68,8 +83,11 @@ class Problem:
     Attributes:
         file, text: where it came from, for messages.
         commands: the parse tree, in order.
+        sorts: `declare-sort`, and the datatypes: the number of arguments, by name.
+        datatypes: `declare-datatype`, by name.
         variables: `declare-var`, by name.
         functions: `define-fun` and `declare-fun`, by name.
+        recursive: the variables and the body of each `define-fun-rec`, by name.
         assumptions, constraints: Bool terms.
         targets: the functions to synthesise.
         oracles: `declare-oracle-fun`, by name.
@@ -82,9 +100,11 @@ class Problem:
     text: str = ""
     logic: str | None = None
     commands: list[syntax.Command] = field(default_factory=list)
-    sorts: dict[str, Sort] = field(default_factory=dict)
+    sorts: dict[str, int] = field(default_factory=dict)
+    datatypes: dict[str, Datatype] = field(default_factory=dict)
     variables: dict[str, Term] = field(default_factory=dict)
     functions: dict[str, Function] = field(default_factory=dict)
+    recursive: dict[str, tuple[tuple[Variable, ...], Term]] = field(default_factory=dict)
     assumptions: list[tuple[Term, Place]] = field(default_factory=list)
     constraints: list[tuple[Term, Place]] = field(default_factory=list)
     targets: list[Target] = field(default_factory=list)
@@ -116,5 +136,7 @@ class Problem:
             raise self.error("a second synth-fun: a run synthesises one function, give the other a file of its own",
                              self.targets[1].place)  # fmt: skip
         if not self.checked:
-            raise SygusError(f"{self.file}: no (check-synth): nothing is asked for; add it as the last command")
+            raise SygusError(
+                f"{self.file}: no (check-synth) and no (optimize-synth ...): nothing is asked for; add one as the last command"
+            )
         return self.targets[0]

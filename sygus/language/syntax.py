@@ -1,367 +1,352 @@
-"""The parse tree of a SyGuS-IF file: one dataclass a rule of `syntax.lark`, named alike, in the order of the standard.
+"""The parse tree of commands: one dataclass a rule of `syntax.lark`, named alike, in the order of the standard.
 
-lark's `ast_utils` makes the nodes. Names in it are not resolved yet: `reader.py` gives them sorts and meaning.
+They are made as those of `syntax_terms.py`; `commands.py` acts on them.
 """
 
 from __future__ import annotations
 
-import sys
-from dataclasses import dataclass
-from functools import lru_cache
-from importlib import resources
 from typing import Any, Union
 
-from lark import Lark, Token, Transformer, Transformer_NonRecursive, ast_utils
-from lark.exceptions import UnexpectedCharacters, UnexpectedInput, UnexpectedToken
-from lark.tree import Meta
+from .syntax_terms import Attribute, SortedVar, SortSyntax, TermSyntax, Token, node
 
-from ..errors import Place, SygusError
 
-
-@dataclass(frozen=True)
-class _Node(ast_utils.Ast, ast_utils.WithMeta):
-    meta: Meta
-
-
-@dataclass(frozen=True)
-class _List(_Node, ast_utils.AsList):
-    children: list[Any]
-
-
-# Sorts ------------------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class SortName(_Node):
-    """`Real`."""
-
-    name: Token
-
-
-class SortApplication(_List):
-    """`(Array Int Real)`: the constructor and its arguments."""
-
-
-class SortIndexed(_List):
-    """`(_ BitVec 8)`."""
-
-
-class Sorts(_List):
-    """`(Map Map)`."""
-
-
-@dataclass(frozen=True)
-class SortedVar(_Node):
-    """`(x Real)`."""
-
-    name: Token
-    sort: SortSyntax
-
-
-class SortedVars(_List):
-    """`((x Real) (y Real))`."""
-
-
-# Terms ------------------------------------------------------------------------------------------------------------------
-
-
-class IndexedSymbol(_List):
-    """`(_ extract 3 0)`."""
-
-
-@dataclass(frozen=True)
-class Name(_Node):
-    """A symbol that stands alone."""
-
-    identifier: Token | IndexedSymbol
-
-
-@dataclass(frozen=True)
-class Literal(_Node):
-    """`1.0`, `3`, `#x0f`, `"text"`."""
-
-    token: Token
-
-
-class Application(_List):
-    """`(f x y)`: the identifier and its arguments."""
-
-
-@dataclass(frozen=True)
-class Binding(_Node):
-    """`(x term)` of a let."""
-
-    name: Token
-    term: TermSyntax
-
-
-class Bindings(_List):
-    """All bindings of a let."""
-
-
-@dataclass(frozen=True)
-class Let(_Node):
-    """`(let ((x t)) body)`: bindings in parallel."""
-
-    bindings: Bindings
-    body: TermSyntax
-
-
-@dataclass(frozen=True)
-class Quantified(_Node):
-    """`(forall ((x Real)) body)`."""
-
-    quantifier: Token
-    variables: SortedVars
-    body: TermSyntax
-
-
-@dataclass(frozen=True)
-class Attribute(_Node):
-    """`:named x`."""
-
-    keyword: Token
-    value: Any
-
-
-class Annotated(_List):
-    """`(! term :weight 2)`: the term and its attributes."""
-
-
-@dataclass(frozen=True)
-class AnyConstant(_Node):
-    """`(Constant Real)` in a grammar."""
-
-    sort: SortSyntax
-
-
-@dataclass(frozen=True)
-class AnyVariable(_Node):
-    """`(Variable Real)` in a grammar."""
-
-    sort: SortSyntax
-
-
-SortSyntax = Union[SortName, SortApplication, SortIndexed]
-TermSyntax = Union[Name, Literal, Application, Let, Quantified, Annotated, AnyConstant, AnyVariable]
-
-
-class SexprAtom(_List):
-    """One token of an uninterpreted s-expression."""
-
-
-class SexprList(_List):
-    """A bracketed s-expression."""
-
-
-# Commands ---------------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class SetLogic(_Node):
+@node
+class SetLogic:
     """`(set-logic ALL)`."""
 
+    open: Token
     logic: Token
 
 
-@dataclass(frozen=True)
-class SetOption(_Node):
+@node
+class SetOption:
     """`(set-option :key value)`."""
 
+    open: Token
     keyword: Token
     value: Any
 
 
-@dataclass(frozen=True)
-class SetFeature(_Node):
+@node
+class SetFeature:
     """`(set-feature :oracles true)`."""
 
+    open: Token
     keyword: Token
     value: Token
 
 
-@dataclass(frozen=True)
-class SetInfo(_Node):
+@node
+class SetInfo:
     """`(set-info :source "...")`."""
 
+    open: Token
     keyword: Token
     value: Any
 
 
-@dataclass(frozen=True)
-class DeclareSort(_Node):
+@node
+class DeclareSort:
     """`(declare-sort Map 0)`."""
 
+    open: Token
     name: Token
     arity: Token
 
 
-@dataclass(frozen=True)
-class DeclareFun(_Node):
-    """`(declare-fun gap (Map) Real)`, cvc5's extension of the standard."""
+@node
+class DefineSort:
+    """`(define-sort Pair (X) (Array X X))`, or without parameters as the standard has it; `sort` is None there."""
 
+    open: Token
     name: Token
-    parameters: Sorts
-    result: SortSyntax
+    first: SortSyntax | list[Token]
+    sort: SortSyntax | None
 
 
-@dataclass(frozen=True)
-class DeclareVar(_Node):
+@node
+class Constructor:
+    """`(cons (head Int) (tail List))`."""
+
+    open: Token
+    name: Token
+    selectors: list[SortedVar]
+
+
+@node
+class Datatype:
+    """`(par (X) ((nil) (cons (head X))))`."""
+
+    open: Token
+    parameters: list[Token]
+    constructors: list[Constructor]
+
+
+@node
+class PlainDatatype:
+    """`((nil) (cons (head Int)))`."""
+
+    open: Token
+    constructors: list[Constructor]
+
+
+@node
+class DeclareDatatype:
+    """`(declare-datatype List ((nil) (cons (head Int) (tail List))))`."""
+
+    open: Token
+    name: Token
+    datatype: Datatype | PlainDatatype
+
+
+@node
+class SortArity:
+    """`(List 1)`."""
+
+    open: Token
+    name: Token
+    arity: Token
+
+
+@node
+class DeclareDatatypes:
+    """`(declare-datatypes ((A 0) (B 0)) (... ...))`: datatypes that may use one another."""
+
+    open: Token
+    sorts: list[SortArity]
+    datatypes: list[Datatype | PlainDatatype]
+
+
+@node
+class DeclareVar:
     """`(declare-var A Map)`."""
 
+    open: Token
     name: Token
     sort: SortSyntax
 
 
-@dataclass(frozen=True)
-class DefineFun(_Node):
-    """`(define-fun relu ((x Real)) Real body)`."""
+@node
+class DeclareFun:
+    """`(declare-fun gap (Map) Real)`, cvc5's extension of the standard."""
+
+    open: Token
+    name: Token
+    parameters: list[SortSyntax]
+    result: SortSyntax
+
+
+@node
+class DeclareConst:
+    """`(declare-const k Real)`: a `declare-fun` without parameters."""
+
+    open: Token
+    name: Token
+    sort: SortSyntax
+
+
+@node
+class FunctionDecBody:
+    """`relu ((x Real)) Real`: the head of a definition."""
 
     name: Token
-    variables: SortedVars
+    variables: list[SortedVar]
     result: SortSyntax
+
+
+@node
+class FunctionDec:
+    """`(relu ((x Real)) Real)`: the same between parentheses."""
+
+    open: Token
+    name: Token
+    variables: list[SortedVar]
+    result: SortSyntax
+
+
+@node
+class DefineFun:
+    """`(define-fun relu ((x Real)) Real body)`."""
+
+    open: Token
+    head: FunctionDecBody
     body: TermSyntax
 
 
-@dataclass(frozen=True)
-class Assume(_Node):
-    """`(assume (nonneg A))`."""
+@node
+class DefineFunRec:
+    """`(define-fun-rec f ((x Int)) Int body)`: the body may call `f`."""
 
-    term: TermSyntax
-
-
-@dataclass(frozen=True)
-class Constraint(_Node):
-    """`(constraint (>= (f x) 0.0))`."""
-
-    term: TermSyntax
+    open: Token
+    head: FunctionDecBody
+    body: TermSyntax
 
 
-class Productions(_List):
-    """The right-hand sides of one nonterminal."""
+@node
+class DefineFunsRec:
+    """`(define-funs-rec ((f ((x Int)) Int) ...) (body ...))`: the bodies may call all of them."""
+
+    open: Token
+    heads: list[FunctionDec]
+    bodies: list[TermSyntax]
 
 
-@dataclass(frozen=True)
-class GroupedRule(_Node):
-    """`(W Real (y (+ W W)))`."""
+@node
+class DefineConst:
+    """`(define-const half Real 0.5)`: a `define-fun` without parameters."""
 
+    open: Token
     name: Token
     sort: SortSyntax
-    productions: Productions
+    body: TermSyntax
 
 
-class GroupedRules(_List):
-    """All rules of a grammar."""
+@node
+class Assume:
+    """`(assume (nonneg A))`."""
+
+    open: Token
+    term: TermSyntax
 
 
-class Nonterminals(_List):
-    """`((W Real) (M Map))`: the declaration that comes before the rules."""
+@node
+class Constraint:
+    """`(constraint (>= (f x) 0.0))`."""
+
+    open: Token
+    term: TermSyntax
 
 
-@dataclass(frozen=True)
-class GrammarDef(_Node):
+@node
+class InvConstraint:
+    """`(inv-constraint inv pre trans post)`."""
+
+    open: Token
+    invariant: Token
+    pre: Token
+    trans: Token
+    post: Token
+
+
+@node
+class ChcConstraint:
+    """`(chc-constraint ((x Int)) body head)`: a constrained Horn clause."""
+
+    open: Token
+    variables: list[SortedVar]
+    body: TermSyntax
+    head: TermSyntax
+
+
+@node
+class GroupedRule:
+    """`(W Real (y (+ W W)))`."""
+
+    open: Token
+    name: Token
+    sort: SortSyntax
+    productions: list[TermSyntax]
+
+
+@node
+class GrammarDef:
     """The grammar of a synth-fun; `nonterminals` is None where the old form without a declaration is used."""
 
-    nonterminals: Nonterminals | None
-    rules: GroupedRules
+    nonterminals: list[SortedVar] | None
+    open: Token
+    rules: list[GroupedRule]
 
 
-@dataclass(frozen=True)
-class SynthFun(_Node):
+@node
+class SynthFun:
     """`(synth-fun f ((x Real)) Real grammar)`; `grammar` is None where every term of the logic is allowed."""
 
+    open: Token
     name: Token
-    variables: SortedVars
+    variables: list[SortedVar]
     result: SortSyntax
     grammar: GrammarDef | None
 
 
-@dataclass(frozen=True)
-class CheckSynth(_Node):
+@node
+class SynthInv:
+    """`(synth-inv inv ((x Int)) grammar)`: a `synth-fun` that returns Bool; of SyGuS-IF 2.0, and still in the public suites."""
+
+    open: Token
+    name: Token
+    variables: list[SortedVar]
+    grammar: GrammarDef | None
+
+
+@node
+class CheckSynth:
     """`(check-synth)`."""
 
+    open: Token
 
-class OtherCommand(_List):
-    """A command that is read but not acted on: its name and its s-expressions."""
+
+@node
+class OptimizeSynth:
+    """`(optimize-synth ((! (adcc weight) :max)) :lexico)`."""
+
+    open: Token
+    goals: list[TermSyntax]
+    attributes: list[Attribute]
+
+
+@node
+class DeclareWeight:
+    """`(declare-weight w)`."""
+
+    open: Token
+    name: Token
+    attributes: list[Attribute]
+
+
+@node
+class DeclareOracleFun:
+    """`(declare-oracle-fun adcc ((-> Map Map Real Real)) Real adcc)`: the last symbol names the implementation."""
+
+    open: Token
+    name: Token
+    parameters: list[SortSyntax]
+    result: SortSyntax
+    implementation: Token
+
+
+@node
+class OracleConstraint:
+    """`(oracle-constraint (inputs) (outputs) term name)`, and `oracle-assume` alike."""
+
+    open: Token
+    command: Token
+    inputs: list[SortedVar]
+    outputs: list[SortedVar]
+    term: TermSyntax
+    implementation: Token
+
+
+@node
+class OracleSugar:
+    """`(oracle-constraint-io f name)` and the other commands that take a function and the name of an oracle."""
+
+    open: Token
+    command: Token
+    function: Token
+    implementation: Token
+
+
+@node
+class OtherCommand:
+    """A command of SMT-LIB that is read but not acted on: its name and its s-expressions."""
+
+    open: Token
+    name: Token
+    children: list[Any]
 
 
 Command = Union[
-    SetLogic, SetOption, SetFeature, SetInfo, DeclareSort, DeclareFun, DeclareVar, DefineFun,
-    Assume, Constraint, SynthFun, CheckSynth, OtherCommand,
+    SetLogic, SetOption, SetFeature, SetInfo, DeclareSort, DefineSort, DeclareDatatype, DeclareDatatypes, DeclareVar, DeclareFun,
+    DeclareConst, DefineFun, DefineFunRec, DefineFunsRec, DefineConst, Assume, Constraint, InvConstraint, ChcConstraint, SynthFun,
+    SynthInv, CheckSynth, OptimizeSynth, DeclareWeight, DeclareOracleFun, OracleConstraint, OracleSugar, OtherCommand,
 ]  # fmt: skip
-
-
-class Script(_List):
-    """A file: its commands in order."""
-
-
-@lru_cache(maxsize=1)
-def _lark() -> Lark:
-    grammar = resources.files(__package__).joinpath("syntax.lark").read_text(encoding="utf-8")
-    return Lark(grammar, parser="lalr", start=["script", "term"], propagate_positions=True, maybe_placeholders=True)
-
-
-@lru_cache(maxsize=1)
-def _to_dataclasses() -> Transformer:
-    return ast_utils.create_transformer(sys.modules[__name__], Transformer_NonRecursive())
-
-
-_SHOWN = {
-    "LPAR": "'('", "RPAR": "')'", "SYMBOL": "a symbol", "NUMERAL": "a numeral", "DECIMAL": "a decimal", "STRING": "a string",
-    "KEYWORD": "a :keyword", "HEXADECIMAL": "a hexadecimal", "BINARY": "a binary", "$END": "the end of the file",
-}  # fmt: skip
-
-
-def parse(text: str, file: str = "<text>", start: str = "script") -> Any:
-    """The parse tree of `text`: a `Script`, or a term where `start` is "term".
-
-    Raises:
-        SygusError: with file, line, column, what was found and what was expected.
-
-    >>> parse("(set-logic ALL)").children[0].logic.value
-    'ALL'
-    >>> parse("(set-logic ALL")
-    Traceback (most recent call last):
-    sygus.errors.SygusError: <text>:1:15: the file ends where ')' is expected; the parenthesis at 1:1 is never closed
-        (set-logic ALL
-                      ^
-    """
-    try:
-        return _to_dataclasses().transform(_lark().parse(text, start=start))
-    except UnexpectedInput as error:
-        raise _syntax_error(error, text, file) from None
-
-
-def _syntax_error(error: UnexpectedInput, text: str, file: str) -> SygusError:
-    if isinstance(error, UnexpectedCharacters):
-        return SygusError(f"unexpected character {error.char!r}", Place(file, error.line, error.column), text)
-    assert isinstance(error, UnexpectedToken), error
-    known = _lark().terminals
-    patterns = {t.name: repr(t.pattern.value) for t in known if t.name not in _SHOWN}
-    names = sorted({**_SHOWN, **patterns}.get(name, name) for name in error.accepts or error.expected)
-    expected = " or ".join(names) if len(names) < 8 else "a term" if "LPAR" in error.expected else ", ".join(names[:7])
-    if error.token.type == "$END":
-        line, column = _end(text)
-        opened = _unclosed(text)
-        hint = f"; the parenthesis at {opened[0]}:{opened[1]} is never closed" if opened else ""
-        return SygusError(f"the file ends where {expected} is expected{hint}", Place(file, line, column), text)
-    found = f"{error.token.value!r}" if len(error.token.value) < 60 else f"{error.token.value[:57]!r}..."
-    opened = _unclosed(text[: error.token.start_pos]) if error.token.type == "LPAR" and "RPAR" in error.expected else None
-    hint = f"; the command that begins at {opened[0]}:{opened[1]} is not closed yet" if opened else ""
-    return SygusError(f"found {found} where {expected} is expected{hint}", Place(file, error.line, error.column), text)
-
-
-def _end(text: str) -> tuple[int, int]:
-    lines = text.rstrip().splitlines() or [""]
-    return len(lines), len(lines[-1]) + 1
-
-
-def _unclosed(text: str) -> tuple[int, int] | None:
-    """Line and column of the outermost parenthesis that is never closed."""
-    opened: list[Token] = []
-    for token in _lark().lex(text, dont_ignore=False):
-        if token.type == "LPAR":
-            opened.append(token)
-        elif token.type == "RPAR" and opened:
-            opened.pop()
-    return (opened[0].line or 0, opened[0].column or 0) if opened else None

@@ -6,7 +6,7 @@ broadcasting the values of their parts; a term object is made for each combinati
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
@@ -22,18 +22,12 @@ from ..errors import SygusError
 from ..grammar import Grammar, Production, Template
 from ..terms import Function, Term, Variable
 from .bank import Bank, Budget, Rows
+from .learner import Candidate
 
 CHUNK = 2048
 """Combinations that are evaluated at once."""
 BATCH = 8192
 """Terms that are sorted into classes at once."""
-
-
-class Candidate(NamedTuple):
-    """A new class: its representative and its cost."""
-
-    term: Term
-    cost: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,7 +52,7 @@ class _Built(NamedTuple):
 
 
 class Enumerator:
-    """The classes of a grammar, cheapest first. Iterating gives the candidates of the start nonterminal.
+    """The classes of a grammar, cheapest first. Each iteration gives all candidates of the start nonterminal anew.
 
     Args:
         grammar: what to enumerate.
@@ -85,21 +79,26 @@ class Enumerator:
 
     def __init__(self, grammar: Grammar, equivalence: Equivalence, limit: int, memory: int = 512 * 2**20) -> None:
         check_costs(grammar)
+        equivalence.context.check(*(p.body for rules in grammar.productions.values() for p in rules))
         self.grammar, self.equivalence, self.limit = grammar, equivalence, limit
-        self.built = self.cost = 0
         self._depth = len(equivalence.context.theory.axes)
         self._check_levels()
-        self._budget = Budget(memory)
-        self._bank: dict[str, dict[int, Bank]] = {name: {} for name in grammar.nonterminals}
-        self._seen: dict[str, set[Term]] = {name: set() for name in grammar.nonterminals}
+        self._memory = memory
+        self._least = {name: cost for name, (cost, _) in cheapest(grammar).items()}
         self._rules: dict[str, list[_Rule]] = {}
         self._any_constants: dict[str, list[Production]] = {}
         for name in grammar.nonterminals:
-            proper = list(grammar.proper(name))
+            proper = [p for p in grammar.proper(name) if all(hole in self._least for hole in grammar.holes(p.body))]
             self._any_constants[name] = [p for p in proper if is_any_constant(p.body)]
             self._rules[name] = [self._rule(name, p) for p in proper if not is_any_constant(p.body)]
-        self._least = {name: cost for name, (cost, _) in cheapest(grammar).items()}
         self._last_use = self._last_uses()
+        self._start()
+
+    def _start(self) -> None:
+        self.built = self.cost = 0
+        self._budget = Budget(self._memory)
+        self._bank: dict[str, dict[int, Bank]] = {name: {} for name in self.grammar.nonterminals}
+        self._seen: dict[str, set[Term]] = {name: set() for name in self.grammar.nonterminals}
         self._done: dict[tuple[_Rule, tuple[int, ...]], list[int]] = {}
 
     def reached(self, representative: Term) -> bool:
@@ -107,6 +106,7 @@ class Enumerator:
         return representative in self._seen[self.grammar.start]
 
     def __iter__(self) -> Iterator[Candidate]:
+        self._start()
         for cost in range(self.limit + 1):
             self.cost = cost
             for nonterminal in self.grammar.nonterminals:
@@ -207,7 +207,7 @@ class Enumerator:
         kept = np.flatnonzero(grid[0] <= grid[1]) if in_order else np.arange(int(np.prod(shape)))
         indices = [index[kept] for index in grid]
         parts = [
-            [pair.each(_Along(position, len(block))) for pair in bank.rows(chosen.start, chosen.stop)]
+            [pair.each(_along(position, len(block))) for pair in bank.rows(chosen.start, chosen.stop)]
             for position, (bank, chosen) in enumerate(zip(banks, block, strict=True))
         ]
         rows = self._rows(rule.template, parts, shape, kept)
@@ -225,7 +225,7 @@ class Enumerator:
             memo = {variable: rows[group] for variable, rows in zip(template.variables, parts, strict=True)}
             result = points.evaluate(template.body, group, memo)
             tail = result.residue.shape[result.residue.ndim - self._depth - 1 :]
-            values.append(result.each(_Flat(shape, tail, kept)))
+            values.append(result.each(_flat(shape, tail, kept)))
         return points.rows(values, self.equivalence.context.theory.sorts.get(template.body.sort, self._depth))
 
     def _again(self, rule: _Rule, banks: list[Bank], indices: list[NDArray[np.int32]]) -> Rows:
@@ -233,7 +233,7 @@ class Enumerator:
         parts: list[Rows] = []
         for bank, index in zip(banks, indices, strict=True):
             low = int(index.min())
-            parts.append([pair.each(_Chosen(index - low)) for pair in bank.rows(low, int(index.max()) + 1)])
+            parts.append([pair.each(_chosen(index - low)) for pair in bank.rows(low, int(index.max()) + 1)])
         count = len(indices[0]) if indices else 1
         return self._rows(rule.template, parts, (count,), np.arange(count))
 
@@ -251,42 +251,32 @@ class Enumerator:
             if not new:
                 continue
             fresh = [built.terms[position] for position in new]
-            rows = [pair.each(_Chosen(np.array(new))) for pair in built.rows] if self.cost <= self._last_use[name] else None
+            rows = [pair.each(_chosen(np.array(new))) for pair in built.rows] if self.cost <= self._last_use[name] else None
             again = partial(self._again, built.rule, built.banks, [index[new] for index in built.indices])
             self._bank[name][self.cost].add(fresh, rows, again)
             if name == self.grammar.start:
                 yield from (Candidate(term, self.cost) for term in fresh)
 
 
-class _Along(NamedTuple):
+def _along(position: int, axes: int) -> Callable[[NDArray], NDArray]:
     """Lays rows along one of several leading axes."""
-
-    position: int
-    axes: int
-
-    def __call__(self, x: NDArray) -> NDArray:
-        return x.reshape((1,) * self.position + x.shape[:1] + (1,) * (self.axes - self.position - 1) + x.shape[1:])
+    before, after = (1,) * position, (1,) * (axes - position - 1)
+    return lambda x: x.reshape(before + x.shape[:1] + after + x.shape[1:])
 
 
-class _Flat(NamedTuple):
+def _flat(shape: tuple[int, ...], tail: tuple[int, ...], kept: NDArray[np.int64]) -> Callable[[NDArray], NDArray]:
     """The combinations `kept` of the leading axes `shape`, as rows."""
 
-    shape: tuple[int, ...]
-    tail: tuple[int, ...]
-    kept: NDArray[np.int64]
+    def rows(x: NDArray) -> NDArray:
+        flat = np.broadcast_to(x, shape + tail).reshape((-1, *tail))
+        return flat if len(flat) == len(kept) else flat[kept]
 
-    def __call__(self, x: NDArray) -> NDArray:
-        flat = np.broadcast_to(x, self.shape + self.tail).reshape((-1, *self.tail))
-        return flat if len(flat) == len(self.kept) else flat[self.kept]
+    return rows
 
 
-class _Chosen(NamedTuple):
+def _chosen(rows: NDArray) -> Callable[[NDArray], NDArray]:
     """Some rows."""
-
-    rows: NDArray
-
-    def __call__(self, x: NDArray) -> NDArray:
-        return x[self.rows]
+    return lambda x: x[rows]
 
 
 def _splits(total: int, least: list[int]) -> Iterator[tuple[int, ...]]:

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import json
-import os
-import selectors
-import subprocess
-import sys
 import time
 from collections.abc import Sequence
 from fractions import Fraction
-from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple
 
 from ..errors import SygusError
 from ..terms import Term
+from .lines import LineProcess
 from .wire import encode
 
 
@@ -51,9 +46,8 @@ class Solver:
     def __init__(self, seconds: float = 30.0, memory: int = 1024) -> None:
         self.seconds, self.memory = seconds, memory
         self.restarts = self.renewals = 0
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: LineProcess | None = None
         self._requests = 0
-        self._buffer = b""
 
     def __enter__(self) -> Solver:
         return self
@@ -64,14 +58,7 @@ class Solver:
     def close(self) -> None:
         """Ends the process."""
         if self._process is not None:
-            for stream in (self._process.stdin, self._process.stdout):
-                if stream is not None and not stream.closed:
-                    try:
-                        stream.close()
-                    except BrokenPipeError:
-                        continue  # the process is gone with an unflushed request; nothing is left to say
-            self._process.kill()
-            self._process.wait()
+            self._process.close()
             self._process = None
 
     @property
@@ -112,71 +99,35 @@ class Solver:
             return None
         return {k: v == "True" if v in ("True", "False") else Fraction(v) for k, v in answers[0]["model"].items()}
 
-    def _start(self) -> subprocess.Popen[bytes]:
-        root = str(Path(__file__).resolve().parents[2])
-        path = os.pathsep.join(p for p in (root, os.environ.get("PYTHONPATH", "")) if p)
-        process = subprocess.Popen(
-            [sys.executable, "-m", "sygus.solver.worker", str(self.memory)],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0,
-            env={**os.environ, "PYTHONPATH": path}, start_new_session=True,
-        )  # fmt: skip
-        assert process.stdin is not None
-        os.set_blocking(process.stdin.fileno(), False)  # a process that hangs does not empty its pipe
-        return process
+    def _start(self) -> LineProcess:
+        return LineProcess("sygus.solver.worker", str(self.memory), seconds=self.seconds)
 
     def _ask(self, request: dict[str, Any], count: int = 1) -> list[dict[str, Any]]:
         """The `count` answers to `request`, fewer where the process died or took longer than `seconds` for one."""
-        if self._process is not None and self._process.poll() is not None:
+        if self._process is not None and not self._process.alive:
             self._failed()
         if self._process is None:
-            self._process, self._buffer = self._start(), b""
+            self._process = self._start()
         self._requests += 1
         request["id"] = self._requests
         answers: list[dict[str, Any]] = []
-        alive = self._send(json.dumps(request).encode() + b"\n")
+        alive = self._process.send(request)
         while alive and len(answers) < count:
-            line = self._line()
-            if line is None:
+            answer = self._receive()
+            if answer is None:
                 alive = False
-            elif (answer := json.loads(line))["id"] == self._requests:
+            elif answer["id"] == self._requests:
                 answers.append(answer)  # any other was for a request whose asker was interrupted
         if not alive:
             self._failed()
-        elif answers[-1].get("grown"):
+        elif answers[-1]["grown"]:
             self.close()
             self.renewals += 1
         return answers
 
-    def _send(self, data: bytes) -> bool:
-        """Whether the process took `data`."""
+    def _receive(self) -> dict[str, Any] | None:
         assert self._process is not None
-        assert self._process.stdin is not None
-        rest = memoryview(data)
-        with selectors.DefaultSelector() as selector:
-            selector.register(self._process.stdin, selectors.EVENT_WRITE)
-            while rest:
-                if not selector.select(self.seconds):
-                    return False
-                try:
-                    rest = rest[os.write(self._process.stdin.fileno(), rest) :]
-                except BrokenPipeError:
-                    return False
-        return True
-
-    def _line(self) -> bytes | None:
-        assert self._process is not None
-        assert self._process.stdout is not None
-        with selectors.DefaultSelector() as selector:
-            selector.register(self._process.stdout, selectors.EVENT_READ)
-            while b"\n" not in self._buffer:
-                if not selector.select(self.seconds):
-                    return None
-                chunk = os.read(self._process.stdout.fileno(), 1 << 16)
-                if not chunk:
-                    return None
-                self._buffer += chunk
-        line, _, self._buffer = self._buffer.partition(b"\n")
-        return line
+        return self._process.receive()
 
     def _failed(self) -> None:
         self.close()

@@ -21,6 +21,8 @@ from .crossmultiply import Case, binary_divisions, cases, with_quotients
 from .wire import decode
 
 RLIMIT, TLIMIT, REBUILD = 200_000, 5_000, 2_000
+CASES = 256
+"""How many cases of zero denominators and conditions one claim may fall into."""
 
 _KINDS = {
     "+": Kind.ADD, "*": Kind.MULT, "/": Kind.DIVISION_TOTAL, "abs": Kind.ABS, "<": Kind.LT, "<=": Kind.LEQ, ">": Kind.GT,
@@ -77,7 +79,9 @@ class Cvc5:
 
     def equal(self, left: Term, right: Term, facts: tuple[Term, ...]) -> str:
         """ "equal", "different" (a model of the scalars separates them) or "unknown: reason"."""
-        for case in cases(binary_divisions(left), binary_divisions(right), facts):
+        for number, case in enumerate(cases(binary_divisions(left), binary_divisions(right), facts)):
+            if number == CASES:
+                return f"unknown: more than {CASES} cases"
             verdict = self._case(case)
             if verdict != "equal":
                 return verdict
@@ -100,6 +104,12 @@ class Cvc5:
         for formula in formulas:
             self.solver.assertFormula(formula)
         return self.solver.checkSat()
+
+    def check(self, formulas: list[Term]) -> Any:
+        """cvc5's answer to whether `formulas` have a solution, as they stand."""
+        result = self._check([self.term(formula) for formula in formulas])
+        self.solver.pop()
+        return result
 
     def model(self, formulas: list[Term]) -> dict[str, str] | None:
         """Rational values of the variables that satisfy `formulas`, or None where none is found."""

@@ -158,13 +158,37 @@ def test_check_says_what_synth_would_say(sycam, tmp_path):
     files = sorted(grammar_folder().glob("*.sy"))
     code, out, _ = sycam("check", *files)
     assert code == 0
-    assert out.count("ok") == len(files) == 4
+    assert out.count("ok") == len(files) == 5
     bad = tmp_path / "bad.sy"
-    bad.write_text(files[0].read_text().replace("(check-synth)", "(constraint (> (weight A G y) 0.0))\n(check-synth)", 1))
+    bad.write_text(files[0].read_text().replace("(check-synth)", "(constraint (> (weight A G y) 0))\n(check-synth)", 1))
     code, out, err = sycam("check", bad, files[0])
     assert code == 2
     assert "ok" in out
     assert "bad.sy" in err
+
+
+def test_check_shows_constraints_and_objective(sycam):
+    laws, goals = (grammar_folder() / name for name in ("laws.sy", "objectives/cheap-gain.sy"))
+    code, out, _ = sycam("check", laws, goals)
+    assert code == 0
+    assert "constraint at line 42: (>= (weight A G y) 0.0)" in out
+    assert "weights effort; objective average-gain (max), then average-drop (min), then effort (min), in order of effort" in out
+
+
+def test_synth_obeys_the_file_and_its_laws(sycam, tmp_path):
+    code, out, err = sycam("synth", "cheap-gain", "--budget", 10, "--limit", 12, "--out", tmp_path / "goals")
+    assert code == 0, err
+    assert "λ (average-gain)" in err
+    assert "Goals, in order: average-gain " in out
+    assert "; effort " in out
+    code, out, err = sycam("synth", "cheap-gain", "--metric", "iou", "--cost", "size", "--budget", 5, "--limit", 12, "--out",
+                           tmp_path / "metric")  # fmt: skip
+    assert code == 0, err
+    assert "iou is searched for, instead of the file's objective" in err
+    assert "Goals, in order" not in out
+    code, out, err = sycam("synth", "laws", "--budget", 5, "--limit", 12, "--out", tmp_path / "laws")
+    assert code == 0, err
+    assert "not proved to obey the constraints (0 of them undecided)" in " ".join(out.split())
 
 
 BROKEN = {
@@ -178,12 +202,29 @@ BROKEN = {
     ),
     "an undeclared operator": ("(declare-fun gap (Map) Real)", "", "declare it first with (declare-fun gap (Map) Real)"),
     "an integer where a real belongs": ("(ite (> x 0.0) x 0.0)", "(ite (> x 0) x 0.0)", "write 0.0"),
+    "a constraint that is no Bool": ("(check-synth)", "(declare-var G Map)(constraint (weight A G y))\n(check-synth)", "Real"),
     "a command that is not acted on": (
         "(check-synth)",
-        "(constraint true)\n(check-synth)",
-        "(constraint ...) is not supported yet",
+        "(oracle-constraint-io weight mine)\n(check-synth)",
+        "oracle-constraint-io",
     ),
-    "an oracle in the file": ("(check-synth)", "(declare-oracle-fun f (Real) Real f)\n(check-synth)", "declare-oracle-fun"),
+    "an oracle without the feature": (
+        "(check-synth)",
+        "(declare-oracle-fun f (Real) Real f)\n(check-synth)",
+        "set-feature :oracles",
+    ),
+    "a metric in the wrong direction": (
+        "(check-synth)",
+        "(set-feature :oracles true)(declare-oracle-fun f ((-> Map Map Real Real)) Real average-drop)\n"
+        "(optimize-synth ((! (f weight) :max)))",
+        "average-drop is better the lower it is: write :min",
+    ),
+    "a front of goals": (
+        "(check-synth)",
+        "(set-feature :oracles true)(declare-oracle-fun f ((-> Map Map Real Real)) Real average-drop)\n"
+        "(optimize-synth ((! (f weight) :min)) :pareto)",
+        "goals combine by :lexico only",
+    ),
 }
 
 

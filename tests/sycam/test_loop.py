@@ -139,9 +139,9 @@ def test_terms_that_are_not_finite_and_terms_seen_before(candidates):
     )  # fmt: skip
     assert next(t.status for t in tried) == "invalid"
     assert tried[0].reason.startswith("NaN or infinite on image-")
-    assert tried[2].status == "same"
-    assert tried[2].reason == "heatmaps of candidate 2"
-    assert (found.invalid, found.same) == (1, 1)
+    assert tried[2].status == "same-on-images"
+    assert tried[2].reason == "heatmaps of candidate 2 on these images"
+    assert (found.invalid, found.same_on_images, found.same_heatmap) == (1, 1, 0)
 
 
 def test_witnesses_come_first_and_every_image_once():

@@ -9,7 +9,8 @@ from sycam.theory import CAM
 from sygus import INT, REAL, Context, Equivalence, Function, Input, Solver, Term, Variable, read_term
 from sygus.core import apply
 from sygus.equivalence import exact
-from sygus.equivalence.abstraction import Abstraction, Instance
+from sygus.equivalence.abstraction import Abstraction
+from sygus.equivalence.instance import Instance
 from sygus.solver.process import Claim
 from sygus.terms import real, subterms, variable
 
@@ -339,10 +340,8 @@ def test_a_refutation_that_needs_a_fraction_for_an_integer_is_not_believed(solve
 
 
 UNDECIDED = [
-    ("(relu (- (gap G) (gap (mrelu G))))", "0.0"),  # gap ≤ gap ∘ relu: true, and no axiom says so
     ("(* (gmax A) (gmax A))", "(gmax (m* A A))"),
     ("(/ (gmax A) (gmax A))", "(/ (gap A) (gap A))"),
-    ("(gap (scale (gap (mrelu G)) A))", "(gap (mrelu (scale (gap A) G)))"),
     ("(relu (- (gmax G) (gap G)))", "(- (gmax G) (gap G))"),
     (  # (g - 1)² ≥ 0, but its mean is split into three before its sign is asked
         "(relu (gap (m+ (m- (m* G G) (scale 2.0 G)) (fill 1.0))))",

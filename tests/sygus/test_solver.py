@@ -109,7 +109,7 @@ def test_a_hang_ends_by_timeout(count):
 def test_a_hang_in_the_middle_of_a_batch_repeats_nothing_that_was_answered():
     with Solver(seconds=1.0) as solver:
         solver.equal(quick_claims(1))
-        line, seen = solver._line, []
+        line, seen = solver._receive, []
 
         def counted():
             seen.append(line())
@@ -117,7 +117,7 @@ def test_a_hang_in_the_middle_of_a_batch_repeats_nothing_that_was_answered():
                 stop(solver.pid, signal.SIGSTOP)
             return seen[-1]
 
-        solver._line = counted
+        solver._receive = counted
         assert solver.equal(quick_claims(4000)) == expected(4000)
         assert solver.restarts == 1
         assert len(seen) == 4000 + 1, "one for each claim, and the one that did not come"
@@ -131,7 +131,8 @@ def test_a_claim_that_ends_the_process_twice_is_unknown_and_the_others_are_not(m
             if "boom" in str(request["terms"]):
                 self._process = self._process or self._start()
                 stop(self._process.pid, signal.SIGKILL)
-                self._process.wait()
+                while self._process.alive:
+                    time.sleep(0.001)
                 self._failed()
                 return []
             return super()._ask(request, count)
@@ -173,8 +174,9 @@ def test_too_many_deaths_are_an_error_with_a_question():
     class Stillborn(Solver):
         def _start(self):
             process = super()._start()
-            process.kill()
-            process.wait()
+            stop(process.pid, signal.SIGKILL)
+            while process.alive:
+                time.sleep(0.001)
             return process
 
     with pytest.raises(SygusError, match="ended more than 100 times: is cvc5 installed"), Stillborn() as solver:
@@ -196,17 +198,17 @@ def test_a_model_is_found_though_the_process_is_killed():
 def test_an_interrupted_request_does_not_answer_the_next():
     with Solver() as solver:
         solver.equal(quick_claims(1))
-        line = Solver._line
+        line = Solver._receive
 
         def interrupted(self):
             raise KeyboardInterrupt
 
-        Solver._line = interrupted
+        Solver._receive = interrupted
         try:
             with contextlib.suppress(KeyboardInterrupt):
                 solver.equal([Claim(X, X, ())] * 7)
         finally:
-            Solver._line = line
+            Solver._receive = line
         assert solver.equal(quick_claims(4)) == expected(4)
         assert solver.restarts == 0
 

@@ -1,0 +1,167 @@
+"""What a run searches for: the objective of the grammar file, or one metric that the user names instead."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Union
+
+from sycam.errors import SycamError
+from sycam.metrics.plugin import load_oracle
+from sycam.metrics.registry import Metric
+from sycam.metrics.registry import metric as metric_named
+from sygus import Grammar, Problem, Term
+from sygus.errors import nearest
+from sygus.language.problem import Goal as FileGoal
+from sygus.terms import expand, subterms
+
+DEFAULT = "average-gain"
+SIZE = "size"
+
+
+@dataclass(frozen=True)
+class Cost:
+    """The cost of a term, by which the grammar is enumerated, as a goal: a weight that the file declares, or the size."""
+
+    name: str
+    direction = "low"
+
+
+Goal = Union[Metric, Cost]
+
+
+@dataclass(frozen=True)
+class Goals:
+    """Goals in order: a later one decides among candidates that tie on all before it.
+
+    Attributes:
+        order: at least one metric, and the cost at most once.
+        cost: the name of what orders the enumeration, a weight of the file or "size".
+        note: what the user should be told, or "".
+    """
+
+    order: tuple[Goal, ...]
+    cost: str = SIZE
+    note: str = ""
+
+    @property
+    def metric(self) -> Metric:
+        """The first metric: what tables show, and what candidates are rejected early by."""
+        return self.metrics[0]
+
+    @property
+    def metrics(self) -> list[Metric]:
+        """Every metric, in order."""
+        return [goal for goal in self.order if isinstance(goal, Metric)]
+
+    def grammar(self, problem: Problem) -> Grammar:
+        """The grammar of the file with these goals' cost as its order."""
+        grammar = problem.target().grammar
+        return grammar if self.cost == SIZE else grammar.by_weight(self.cost, problem.weights[self.cost].default)
+
+
+def find_metric(metric: str | Metric) -> Metric:
+    """The metric of that name, or the user's own in `file.py:Name`."""
+    if isinstance(metric, Metric):
+        return metric
+    if not isinstance(metric, str):
+        raise SycamError(f"a metric is a name, file.py:Name or a Metric, not {type(metric).__name__}")
+    return load_oracle(metric) if ":" in metric else metric_named(metric)
+
+
+def find_goals(problem: Problem, metric: str | Metric | None = None, cost: str | None = None) -> Goals:
+    """What a run on a file searches for.
+
+    Args:
+        problem: the file.
+        metric: a metric instead of the file's objective; where neither is given, it is average-gain.
+        cost: a weight of the file, or "size": what orders the enumeration. By default the weight that the objective minimises,
+            or the only one that the file declares, or the size.
+
+    Raises:
+        SycamError, SygusError: an unknown metric or weight; an objective that no run can obey, with its place.
+
+    >>> from sygus import read
+    >>> grammar = "(synth-fun w ((y Real)) Real ((W Real)) ((W Real (y (+ W W)))))"
+    >>> goals = find_goals(read(f'''(set-logic ALL) (set-feature :oracles true) {grammar}
+    ...     (declare-oracle-fun gain ((-> Real Real)) Real average-gain)
+    ...     (optimize-synth ((! (gain w) :max)) :lexico)'''))
+    >>> goals.metric.name, goals.cost
+    ('average-gain', 'size')
+    """
+    objective = problem.objective
+    if metric is not None or objective is None:
+        found = find_metric(DEFAULT if metric is None else metric)
+        note = "" if objective is None else f"{objective.place}: {found.name} is searched for, instead of the file's objective"
+        return Goals((found,), _cost(problem, cost, None), note)
+    if objective.combination == "pareto":
+        raise problem.error("goals combine by :lexico only; :pareto needs an archive of candidates, which sycam does not "
+                            "have yet", objective.place)  # fmt: skip
+    order = tuple(_goal(goal, problem) for goal in objective.goals)
+    names = [goal.name for goal in order]
+    for position, goal in enumerate(order):
+        if goal.name in names[:position]:
+            raise problem.error(f"the goal {goal.name} comes twice", objective.goals[position].place)
+    costs = [position for position, goal in enumerate(order) if isinstance(goal, Cost)]
+    if len(costs) > 1:
+        raise problem.error("a second weight: one of them orders the enumeration, and only that one can be a goal",
+                            objective.goals[costs[1]].place)  # fmt: skip
+    if len(costs) == len(order):
+        raise problem.error("no goal is a metric: every heatmap is as good as another then", objective.place)
+    return Goals(order, _cost(problem, cost, order[costs[0]].name if costs else None))
+
+
+def _goal(goal: FileGoal, problem: Problem) -> Goal:
+    target, term = problem.targets[0], goal.term
+    if term.name in problem.weights and not term.args:
+        if goal.direction != "min":
+            raise problem.error(f"the weight {term.name} is a cost: write :min", goal.place)
+        return Cost(term.name)
+    oracle = problem.oracles.get(term.name)
+    if oracle is None or [arg.name for arg in term.args] != [target.name]:
+        raise problem.error(
+            f"a goal is an oracle function of {target.name} or a weight of it, ({next(iter(problem.oracles), 'adcc')} "
+            f"{target.name}) or (_ {next(iter(problem.weights), 'cost')} {target.name}); found {term}", goal.place,
+        )  # fmt: skip
+    try:
+        found = find_metric(oracle.implementation)
+    except SycamError as error:
+        raise problem.error(str(error), oracle.place) from None
+    wanted = "max" if found.direction == "high" else "min"
+    if goal.direction != wanted:
+        better = "higher" if wanted == "max" else "lower"
+        raise problem.error(f"{found.name} is better the {better} it is: write :{wanted}", goal.place)
+    return found
+
+
+def _cost(problem: Problem, chosen: str | None, goal: str | None) -> str:
+    """What orders the enumeration."""
+    known = [*problem.weights, SIZE]
+    if chosen is not None and chosen not in known:
+        raise SycamError(f"no weight {chosen!r} in {problem.file}{nearest(chosen, known)}")
+    if goal is not None and chosen not in (None, goal):
+        raise SycamError(f"{problem.file} minimises {goal}, so it is enumerated in its order; take --cost {chosen} out")
+    if chosen or goal:
+        return chosen or goal or SIZE
+    if len(problem.weights) > 1:
+        raise SycamError(f"{problem.file} declares several weights: choose one with --cost ({', '.join(known)})")
+    return next(iter(problem.weights), SIZE)
+
+
+def check_constraints(problem: Problem) -> None:
+    """Refuses a constraint on the value of an oracle function: cvc5 cannot know it.
+
+    Raises:
+        SygusError: with the place.
+    """
+    for term, place in problem.constraints:
+        name = _oracle_in(term, problem)
+        if name:
+            raise problem.error(
+                f"the constraint speaks of {name}, which only an oracle can answer: constraints are verified by cvc5; make "
+                f"({name} ...) a goal", place,
+            )  # fmt: skip
+
+
+def _oracle_in(term: Term, problem: Problem) -> str | None:
+
+    return next((t.name for t in subterms(expand(term)) if t.name in problem.oracles and t.args), None)

@@ -1,0 +1,85 @@
+"""relu(c·x) = c·relu(x) where c ≥ 0: factors come out of a rectified product, so that the linearity of reductions sees them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from fractions import Fraction
+
+from ..core import apply
+from ..terms import Function, Term, fold, real
+from .meadow import Monomial, Polynomial, TooLarge, monomial_term, polynomial, product, to_term
+
+
+def is_rectified(term: Term) -> bool:
+    """Whether `term` is (ite (> x 0.0) x 0.0).
+
+    >>> from sygus.terms import REAL, variable
+    >>> x = variable("x", REAL)
+    >>> is_rectified(apply("ite", apply(">", x, real(0)), x, real(0)))
+    True
+    """
+    if not (isinstance(term.symbol, Function) and term.name == "ite"):
+        return False
+    condition, then, other = term.args
+    return condition.name == ">" and condition.args == (then, real(0)) and other is real(0)
+
+
+def pulled(root: Term, nonneg: Callable[[Term], bool], nonzero: Callable[[Term], bool]) -> Term:
+    """`root` with what is never negative in front of each rectified sum of products.
+
+    Args:
+        root: a core term.
+        nonneg: tells of an atom whether it is at least 0.
+        nonzero: tells of an atom whether it is never 0.
+
+    >>> from sygus.terms import REAL, variable
+    >>> a, x = variable("a", REAL), variable("x", REAL)
+    >>> two = apply("+", apply("*", a, x), apply("*", a, x))
+    >>> print(pulled(apply("ite", apply(">", two, real(0)), two, real(0)), lambda t: t is a, lambda _: False))
+    (* 2.0 a (ite (> x 0.0) x 0.0))
+    """
+
+    def visit(term: Term, args: tuple[Term, ...]) -> Term:
+        term = Term(term.symbol, args) if args != term.args else term
+        if not is_rectified(term):
+            return term
+        try:
+            terms = polynomial(term.args[1], nonzero)
+        except TooLarge:
+            return term
+        scale, factors, rest = _content(terms, nonneg)
+        if scale == 1 and not factors:
+            return term
+        inner = to_term(rest)
+        outside = [real(scale)] * (scale != 1) + [monomial_term(factors)] * bool(factors)
+        return product([*outside, apply("ite", apply(">", inner, real(0)), inner, real(0))])
+
+    return fold(root, visit, {})
+
+
+def _content(terms: Polynomial, nonneg: Callable[[Term], bool]) -> tuple[Fraction, Monomial, Polynomial]:
+    """A positive number and a product that is never negative, which every monomial has, and what is left of each.
+
+    An exponent that becomes 0 vanishes: x·x⁰ = x, and the x in front is 0 where x is."""
+    if not terms:
+        return Fraction(1), (), terms
+    ordered = sorted(terms, key=lambda monomial: tuple((atom.serial, e) for atom, e in monomial))
+    scale = abs(terms[ordered[0]])
+    powers = [dict(monomial) for monomial in ordered]
+    common: list[tuple[Term, int]] = []
+    for atom in sorted(powers[0], key=lambda a: a.serial):
+        exponents = [power.get(atom, 0) for power in powers]
+        if all(power.get(atom) == 0 for power in powers):  # x⁰ is 0 or 1
+            common.append((atom, 0))
+            continue
+        least = min(exponents) if min(exponents) > 0 else max(exponents) if max(exponents) < 0 else 0
+        if not nonneg(atom):
+            least -= least % 2 if least > 0 else -(-least % 2)
+        if least:
+            common.append((atom, least))
+    out = dict(common)
+    rest = {
+        tuple((atom, e - out.get(atom, 0)) for atom, e in monomial if e != out.get(atom)): terms[monomial] / scale
+        for monomial in ordered
+    }
+    return scale, tuple(common), rest
