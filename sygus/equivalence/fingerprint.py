@@ -111,6 +111,7 @@ _COMPARE = {
 }
 
 
+@np.errstate(over="ignore", invalid="ignore")  # the float only tells a sign, and one that overflows tells it still
 def core_value(name: str, args: list[Pair]) -> Pair:
     """The core function `name` on pairs that broadcast against each other."""
     first, rest = args[0], args[1:]
@@ -147,6 +148,7 @@ def core_value(name: str, args: list[Pair]) -> Pair:
     return _bool(reduce({"and": np.logical_and, "or": np.logical_or, "xor": np.logical_xor}[name], truth))
 
 
+@np.errstate(over="ignore", invalid="ignore")
 def reduce_value(kind: str, axis: int, a: Pair, count: int) -> Pair:
     """A reduction over `axis` (negative, from the end), which has `count` entries though `a` may be constant along it."""
     shape = list(np.broadcast_shapes(a.residue.shape, (1,) * -axis))

@@ -26,12 +26,12 @@ def read_file(path: Path | str, theory: Theory = CORE) -> Problem:
     try:
         with Path(path).open("rb") as file:
             data = file.read(4 * LONGEST + 1)  # no character takes more than four bytes
+        if len(data) > 4 * LONGEST:
+            raise SygusError(f"{path} has more than {LONGEST:,} characters, the most that are read")
         text = data.decode("utf-8")
     except OSError as error:
         raise SygusError(f"cannot read {path}: {error.strerror}") from None
     except UnicodeDecodeError as error:
-        if len(data) > 4 * LONGEST:
-            raise SygusError(f"{path} has more than {LONGEST:,} characters, the most that are read") from None
         raise SygusError(
             f"{path} is not UTF-8: byte {error.start} is {error.object[error.start]:#04x}; save it as UTF-8"
         ) from None

@@ -165,7 +165,7 @@ def _is_positive(root: Term, facts: tuple[Term, ...]) -> bool:
     def visit(term: Term, args: tuple[bool, ...]) -> bool:
         if isinstance(term.symbol, Literal):
             return term.sort == REAL and term.value > 0
-        if apply(">", term, ZERO) in facts:
+        if term.sort == REAL and apply(">", term, ZERO) in facts:
             return True
         return bool(args) and _is_one_of(term, "+", "*", "/") and all(args)
 

@@ -75,7 +75,7 @@ class Enumeration:
                 if isinstance(form, int):
                     chains[target].append((holes[form], (index, form, len(holes))))
                 else:
-                    self.forms[target].setdefault(form[0], []).append(Form(index, form[1], holes, _flat(form[1])))
+                    self.forms[target].setdefault(form[0], []).append(Form(index, form[1], holes, _flat(form[1], len(holes))))
         self.chains = [_closure(chains, target) for target in range(len(chains))]
 
     def _function(self, index: int, parameters: list[int], result: int) -> Any:
@@ -311,10 +311,11 @@ def _head(term: Any) -> Any:
     return (kind, _leaf(term[0])) if kind == Kind.APPLY_UF else kind
 
 
-def _flat(pattern: Any) -> int | None:
+def _flat(pattern: Any, holes: int) -> int | None:
+    """Where the arguments of a pattern begin, if they are all its holes in order: some may vanish, as in (ite true R R)."""
     kind, arguments = pattern
     skip = 1 if kind == Kind.APPLY_UF else 0
-    return skip if kind is not None and arguments[skip:] == [*range(len(arguments) - skip)] else None
+    return skip if kind is not None and arguments[skip:] == [*range(holes)] else None
 
 
 def _leaf(term: Any) -> str | int:

@@ -11,6 +11,7 @@ import json
 import resource
 import sys
 from fractions import Fraction
+from pathlib import Path
 from typing import Any
 
 import cvc5
@@ -40,7 +41,7 @@ class Cvc5:
     """
 
     def __init__(self) -> None:
-        self.queries = 0
+        self.queries = self.simplified = 0
         self._renew()
 
     def _renew(self) -> None:
@@ -90,6 +91,7 @@ class Cvc5:
     def _case(self, case: Case) -> str:
         claim = self.manager.mkTerm(Kind.EQUAL, self.term(case.left), self.term(case.right))
         simple = self.solver.simplify(claim)
+        self.simplified += 1
         if simple.isBooleanValue() and simple.getBooleanValue():
             return "equal"
         result = self._check([*(self.term(f) for f in case.facts), self.manager.mkTerm(Kind.NOT, claim)])
@@ -135,8 +137,8 @@ class Cvc5:
 
     def between_requests(self) -> None:
         """Renews the solver when it is due: its memory would grow without bound."""
-        if self.queries >= REBUILD:
-            self.queries = 0
+        if self.queries >= REBUILD or self.simplified >= 10 * REBUILD:
+            self.queries = self.simplified = 0
             self._renew()
 
 
@@ -174,7 +176,10 @@ def _answer(answer: dict[str, Any]) -> None:
 
 
 def _used() -> int:
-    """The most memory that this process has held, in bytes."""
+    """The memory that this process holds, in bytes; where the system does not say, the most that it has held."""
+    statm = Path("/proc/self/statm")  # not ru_maxrss, which a child takes over from a large parent
+    if statm.exists():
+        return int(statm.read_text(encoding="ascii").split()[1]) * resource.getpagesize()
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 

@@ -203,7 +203,7 @@ def test_many_datatypes_in_a_chain():
 def test_a_file_that_is_too_long(tmp_path):
     path = tmp_path / "long.sy"
     path.write_bytes(b"; x\n" * (50 * 2**20 // 4))
-    with pytest.raises(SygusError, match=f"long.sy has 52,428,800 characters: at most {LONGEST:,} are read"):
+    with pytest.raises(SygusError, match=f"long.sy has more than {LONGEST:,} characters"):
         read_file(path)
     path.write_bytes(b"\xff" * 2**20)
     with pytest.raises(SygusError, match="is not UTF-8: byte 0 is 0xff"):
