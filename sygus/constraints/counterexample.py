@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -12,7 +12,7 @@ from ..equivalence import exact
 from ..equivalence.fingerprint import Points
 from ..equivalence.instance import Instance
 from ..solver.process import Solver
-from ..terms import BOOL, INT, Term, Variable
+from ..terms import BOOL, Term, Variable
 from ..theory import Context
 from .law import TRUE, Law
 
@@ -88,17 +88,7 @@ def by_model(law: Law, candidate: Term, context: Context, solver: Solver) -> Cou
         model = solver.model(formulas)
         if model is None:
             continue
-        values = {v.name: _values(instance, v, model) for v in law.inputs()}
-        found = Counterexample(law, values, sizes)
-        if _integral(law.inputs(), values) and found.breaks(candidate, context):
+        values = instance.tensors(law.inputs(), model)
+        if values is not None and (found := Counterexample(law, values, sizes)).breaks(candidate, context):
             return found
     return None
-
-
-def _values(instance: Instance, variable: Variable, model: dict[str, Fraction | bool]) -> exact.Tensor:
-    """The model's value of a variable; an entry that the formula does not mention is 1, which every assumption allows."""
-    return {index: model.get(entry.name, Fraction(1)) for index, entry in instance._input(variable).items()}
-
-
-def _integral(variables: Sequence[Variable], values: dict[str, exact.Tensor]) -> bool:
-    return all(Fraction(x).denominator == 1 for v in variables if v.sort == INT for x in values[v.name].values())
