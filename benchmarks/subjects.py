@@ -6,6 +6,7 @@ The assumptions of the two CAM grammars count as verified.
 from __future__ import annotations
 
 import platform
+import statistics
 from collections.abc import Callable, Iterator
 from importlib.metadata import version
 from itertools import product
@@ -81,5 +82,4 @@ def _cpuinfo() -> list[str]:
 
 def spread(values: list[float], form: Callable[[float], str]) -> str:
     """Median and range."""
-    ordered = sorted(values)
-    return f"{form(ordered[len(ordered) // 2])} ({form(ordered[0])} to {form(ordered[-1])})"
+    return f"{form(statistics.median(values))} ({form(min(values))} to {form(max(values))})"

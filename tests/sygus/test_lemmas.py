@@ -127,3 +127,18 @@ def test_verdicts_are_those_of_the_solver(lemmas):
                 continue
             bare = Lemmas(solver, [])
             assert (bare.equal([(left, right)]) == ["equal"]) == (solver.equal([_without((left, right), set())]) == ["equal"])
+
+
+def test_depth_changes_no_shape(monkeypatch):
+    """Walked by recursion or not, the numbering is one; a term of any depth has a shape."""
+    import sygus.equivalence.lemmas as module
+
+    generator = random.Random(8)
+    pairs = [(any_term(generator, 4), any_term(generator, 4)) for _ in range(60)]
+    recursive = [(shape(pair), shape(pair, shared(*pair))) for pair in pairs]
+    monkeypatch.setattr(module, "SHALLOW", 0)
+    assert [(shape(pair), shape(pair, shared(*pair))) for pair in pairs] == recursive
+    deep = X
+    for _ in range(20_000):
+        deep = apply("-", deep)
+    assert len(shape((deep, X))) == 20_003
