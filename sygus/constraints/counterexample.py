@@ -43,6 +43,8 @@ class Counterexample:
 
     def __str__(self) -> str:
         """`A = [[0, 1/2]], k = 2`: channels, and in each its pixels."""
+        if not self.values:
+            return "whatever the values"
         text = ", ".join(f"{name} = {_nested(value)}" for name, value in self.values.items())
         return text if len(text) <= SHOWN else text[: SHOWN - 3] + "..."
 

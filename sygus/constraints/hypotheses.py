@@ -17,7 +17,7 @@ from ..equivalence.abstraction import Abstraction
 from ..equivalence.exact import Number
 from ..equivalence.meadow import monomial_term, product
 from ..solver.process import Claim, Solver
-from ..terms import REAL, Term, real, substitute, subterms
+from ..terms import REAL, Sort, Term, real, substitute, subterms
 from ..theory import Context
 
 DEGREES = (1, 2, -1, 0, 3, -2)
@@ -65,8 +65,8 @@ class UnderHypotheses(Abstraction):
         """Whether cvc5 proves that a scalar term is nowhere negative."""
         return self.equal(apply("ite", apply("<", argument, real(0)), real(1), real(0)), real(0))
 
-    def _atom(self, name: str, args: tuple[Term, ...], level: int, nonneg: bool = False) -> Term:
-        return super()._atom(name, tuple(self._representative(arg) for arg in args), level, nonneg)
+    def _atom(self, name: str, args: tuple[Term, ...], level: int, nonneg: bool = False, sort: Sort = REAL) -> Term:
+        return super()._atom(name, tuple(self._representative(arg) for arg in args), level, nonneg, sort)
 
     def _representative(self, argument: Term) -> Term:
         """The first argument that was met of the class of this one."""

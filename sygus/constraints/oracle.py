@@ -91,6 +91,7 @@ class ConstraintOracle:
     unproved: list[Unproved] = field(default_factory=list)
 
     def __post_init__(self) -> None:
+        self.context.check(*(law.term for law in self.laws))
         inputs = dict.fromkeys(v for law in self.laws for v in law.inputs())
         self.points = Points(self.context, list(inputs), self.seed)
         self._views: dict[tuple[Term, ...], UnderHypotheses] = {}

@@ -15,9 +15,9 @@ from collections.abc import Callable
 from itertools import permutations
 
 from ..core import apply
-from ..terms import BOOL, REAL, Function, Literal, Term, Variable, fold, real, subterms, variable
+from ..terms import BOOL, INT, REAL, Function, Literal, Sort, Term, Variable, fold, real, subterms, variable
 from ..theory import Context, Operator
-from .meadow import TooLarge, monomial_term, polynomial, product, scaled, total
+from .meadow import TooLarge, monomial_term, polynomial, product, scaled, to_term, total
 from .rectified import pulled
 from .samples import Samples
 
@@ -83,7 +83,7 @@ class Abstraction:
             if all(self._level(arg) <= operator.axis for arg in args):
                 return args[0]
             nonneg = self._never_negative(args[0])
-        atom = self._atom(operator.name, args, level, nonneg)
+        atom = self._atom(operator.name, args, level, nonneg, term.sort)
         if nonneg and operator.reduction == "max":
             self._extent[atom] = args[0]
         return atom
@@ -98,17 +98,27 @@ class Abstraction:
         if function.name in ("exp", "sqrt"):
             return self._atom(function.name, args, max(self._level(a) for a in args), nonneg=True)
         if function.name not in SCALAR:
-            return self._atom(function.name, args, max((self._level(a) for a in args), default=0))
+            level = max((self._level(a) for a in args), default=0)
+            return self._atom(function.name, args, level, sort=function.result)
         return apply(function.name, *args)
 
-    def _atom(self, name: str, args: tuple[Term, ...], level: int, nonneg: bool = False) -> Term:
-        """A fresh constant for an application of which nothing is known but its arguments. The bar, which no name of a file
-        can hold, keeps it apart from a variable that is called alike."""
-        atom = variable(f"|{name}[{', '.join(map(str, args))}]", REAL)
+    def _atom(self, name: str, args: tuple[Term, ...], level: int, nonneg: bool = False, sort: Sort = REAL) -> Term:
+        """A fresh constant for an application of which nothing is known but its arguments, sums and products in one order. The
+        bar, which no name of a file can hold, keeps it apart from a variable that is called alike."""
+        key = ", ".join(map(str, (self._ordered(arg) for arg in args)))
+        atom = variable(f"|{name}[{key}]", sort if sort in (INT, BOOL) else REAL)
         self._levels[atom] = level
         if nonneg:
             self._nonneg.add(atom)
         return atom
+
+    def _ordered(self, argument: Term) -> Term:
+        if argument.sort != REAL or not argument.args:
+            return argument
+        try:
+            return to_term(polynomial(argument, self._is_positive))
+        except TooLarge:
+            return argument
 
     def _linear(self, operator: Operator, argument: Term) -> Term:
         """A mean or a sum: what is constant along the axis comes out, each product that is left is an atom."""

@@ -133,6 +133,8 @@ def core_value(name: str, args: list[Pair]) -> Pair:
         return _choose(_sign(first) < 0, _minus(constant(0), first), first)
     if name == "to_real":
         return first
+    if name in ("div", "mod", "to_int", "is_int"):
+        return _rounded(name, first, rest)
     if name == "exp":
         return _scramble(first.residue, _key("exp"))
     if name == "sqrt":
@@ -146,6 +148,24 @@ def core_value(name: str, args: list[Pair]) -> Pair:
             result = ~condition | result
         return _bool(result)
     return _bool(reduce({"and": np.logical_and, "or": np.logical_or, "xor": np.logical_xor}[name], truth))
+
+
+def _rounded(name: str, first: Pair, rest: list[Pair]) -> Pair:
+    """Rounding, by the floats: exact while numbers are small, and a residue has no size to round."""
+    if name in ("to_int", "is_int"):
+        floor = _whole(np.floor(first.approximate))
+        return floor if name == "to_int" else _bool(_sign(_minus(first, floor)) == 0)
+    for other in rest:
+        zero = other.residue == 0
+        quotient = np.floor(first.approximate / np.where(zero, 1.0, np.abs(other.approximate)))
+        whole = _whole(np.where(zero, 0.0, np.where(other.approximate < 0, -quotient, quotient)))
+        first = whole if name == "div" else _minus(first, _times(other, whole))
+    return first
+
+
+def _whole(approximate: NDArray[np.float64]) -> Pair:
+    finite = np.where(np.abs(approximate) < 2.0**62, approximate, 0.0)
+    return Pair(finite.astype(np.int64) % PRIME, approximate)
 
 
 @np.errstate(over="ignore", invalid="ignore")
@@ -328,9 +348,6 @@ class Points:
         return total
 
 
-_OPAQUE = frozenset({"div", "mod", "to_int", "is_int"})
-
-
 def _has_value(function: Function) -> bool:
-    """Whether `core_value` knows the function. Rounding has no residue: it is opaque."""
-    return core_function(function.name, function.parameters) == function and function.name not in _OPAQUE
+    """Whether `core_value` knows the function."""
+    return core_function(function.name, function.parameters) == function

@@ -133,4 +133,7 @@ class Solver:
         self.close()
         self.restarts += 1
         if self.restarts > 100:
-            raise SygusError("the cvc5 process ended more than 100 times: is cvc5 installed for this machine?")
+            raise SygusError(
+                "the cvc5 process ended more than 100 times: is cvc5 installed for this machine, and is its memory limit of "
+                f"{4 * self.memory} MiB enough?"
+            )

@@ -24,6 +24,10 @@ from typing import Any, NamedTuple
 import cvc5
 from cvc5 import FindSynthTarget, Kind
 
+from .confine import confine
+
+MEMORY = 4 * 2**30
+
 _KINDS = {
     "+": Kind.ADD, "*": Kind.MULT, "/": Kind.DIVISION_TOTAL, "abs": Kind.ABS, "<": Kind.LT, "<=": Kind.LEQ, ">": Kind.GT,
     ">=": Kind.GEQ, "=": Kind.EQUAL, "distinct": Kind.DISTINCT, "ite": Kind.ITE, "and": Kind.AND, "or": Kind.OR, "xor": Kind.XOR,
@@ -356,6 +360,7 @@ def _answers() -> Iterator[dict[str, Any]]:
 
 def main() -> None:
     """Answers requests until stdin ends. A term for which cvc5 needs longer than it may ends the process."""
+    confine(MEMORY)
     try:
         for answer in _answers():
             signal.alarm(0)

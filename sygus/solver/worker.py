@@ -18,6 +18,7 @@ import cvc5
 from cvc5 import Kind
 
 from ..terms import BOOL, Literal, Term, fold
+from .confine import confine
 from .crossmultiply import Case, binary_divisions, cases, with_quotients
 from .wire import decode
 
@@ -151,7 +152,7 @@ def _variables(root: Term) -> set[Term]:
 def main() -> None:
     """Answers requests until stdin ends."""
     limit = int(sys.argv[1]) if len(sys.argv) > 1 else 1024
-    _bound_memory(4 * limit * 2**20)
+    confine(4 * limit * 2**20)
     solver = Cvc5()
     for line in sys.stdin:
         request = json.loads(line)
@@ -181,12 +182,6 @@ def _used() -> int:
     if statm.exists():
         return int(statm.read_text(encoding="ascii").split()[1]) * resource.getpagesize()
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-
-
-def _bound_memory(size: int) -> None:
-    """Lets the system refuse more than `size` bytes: a query that wants it ends this process, not the machine."""
-    _, hard = resource.getrlimit(resource.RLIMIT_AS)
-    resource.setrlimit(resource.RLIMIT_AS, (size if hard == resource.RLIM_INFINITY else min(size, hard), hard))
 
 
 if __name__ == "__main__":
