@@ -16,20 +16,21 @@ import numpy as np
 
 from ..core import apply
 from ..solver.process import Claim, Solver
-from ..terms import Sort, Term, Variable, expand, real, subterms
+from ..terms import Sort, Term, Variable, real
 from ..theory import Context
-from . import exact
 from .abstraction import Abstraction
+from .exact import Tensor
 from .fingerprint import Pair, Points
-from .instance import Instance
 from .lemmas import Lemmas, Shape, shape
+from .refutation import Point, Refutation, differ
 
 BATCH = 4096
 """Terms whose fingerprints are taken at once."""
 
 
 class Merge(NamedTuple):
-    """`term` was proved equal to `representative`; `proof` is "identical" (one scalar form) or "cvc5"."""
+    """`term` was proved equal to `representative`; `proof` is "identical" (one scalar form), "cvc5", or "instance" (of an
+    equation that cvc5 proved for all values)."""
 
     term: Term
     representative: Term
@@ -44,14 +45,6 @@ class Undecided(NamedTuple):
     reason: str
 
 
-@dataclass(frozen=True)
-class Point:
-    """A tensor that separated two terms: values of the inputs, and the sizes of the axes."""
-
-    values: dict[str, exact.Tensor]
-    sizes: tuple[int, ...]
-
-
 @dataclass(slots=True)
 class _Bucket:
     """Terms of one sort and fingerprint, no two of them proved equal, and the tensors that tell some of them apart."""
@@ -59,14 +52,18 @@ class _Bucket:
     key: tuple[Sort, int]
     terms: list[Term]
     points: list[Point] = field(default_factory=list)
+    values: dict[Term, list[Tensor | None]] = field(default_factory=dict)
+    """Of `terms`, on the points: as many as were asked for."""
 
 
 @dataclass
 class Counts:
-    """What the search for classes did. Of the `claims` that needed cvc5, it was `asked` one of each shape."""
+    """What the search for classes did. Of the `claims` that needed cvc5, it was `asked` one of each shape; `instances` are the
+    merges by an equation proved before."""
 
     classes: int = 0
     merges: int = 0
+    instances: int = 0
     claims: int = 0
     asked: int = 0
     refuted: int = 0
@@ -107,6 +104,7 @@ class Equivalence:
         self.points = Points(self.context, self.inputs, self.seed)
         self.abstraction = Abstraction(self.context, self._never_negative)
         self.lemmas = Lemmas(self.solver, [self.abstraction.facts, self._more_facts])
+        self.refutation = Refutation(self.context, self.inputs, self.solver, self.seed)
         self._firsts: dict[Sort, dict[int, Term]] = {}  # by fingerprint; most buckets hold one term for ever
         self._split: dict[tuple[Sort, int], _Bucket] = {}
         self._unrealised: set[Shape] = set()
@@ -173,9 +171,10 @@ class Equivalence:
         pending = False
         for position, start in queue:
             term, rivals = terms[position], range(start, len(bucket.terms))
+            values = self._values(bucket, term)
             if term in bucket.terms:
                 found[position] = term
-            elif (rival := next((i for i in rivals if self._may_equal(bucket, term, bucket.terms[i])), None)) is not None:
+            elif (rival := next((i for i in rivals if self._may_equal(bucket, values, bucket.terms[i])), None)) is not None:
                 asked.append((bucket, position, rival))
                 pending = True
             elif pending:
@@ -196,21 +195,42 @@ class Equivalence:
         more = [*self.abstraction.order(left, right), *self.abstraction.extents(left, right)]
         return [*self.abstraction.facts(left, right, *more), *more] if more else None
 
-    def _may_equal(self, bucket: _Bucket, left: Term, right: Term) -> bool:
-        """Whether the tensors that split this bucket before leave the two together."""
-        return not any(self._separates(point, left, right) for point in bucket.points)
+    def _values(self, bucket: _Bucket, term: Term) -> list[Tensor | None]:
+        """A term on the tensors that split this bucket before."""
+        known = bucket.values.get(term, [])
+        known += [self.refutation.value(point, term) for point in bucket.points[len(known) :]]
+        if bucket.points and term in bucket.terms:
+            bucket.values[term] = known
+        return known
+
+    def _may_equal(self, bucket: _Bucket, values: list[Tensor | None], rival: Term) -> bool:
+        """Whether these tensors leave a term of these `values` and a rival together."""
+        return not any(map(differ, values, self._values(bucket, rival)))
 
     def _decide(self, pairs: list[tuple[_Bucket, Term, Term]]) -> list[bool]:
         """For each term and representative of a bucket: whether they are proved equal."""
-        forms = [(self.abstraction.scalar(term), self.abstraction.scalar(rival)) for _, term, rival in pairs]
-        open_forms = [(left, right) for left, right in forms if left is not right]
-        answers = iter(self.lemmas.equal(open_forms))
-        self.counts.claims += len(open_forms)
+        verdicts = self._verdicts([(term, rival) for _, term, rival in pairs])
+        self.counts.claims += sum(verdict != "identical" for verdict in verdicts)
         self.counts.asked = self.lemmas.asked
-        return [
-            self._decided(bucket, term, rival, "identical" if left is right else next(answers))
-            for (bucket, term, rival), (left, right) in zip(pairs, forms, strict=True)
-        ]
+        return [self._decided(*pair, verdict) for pair, verdict in zip(pairs, verdicts, strict=True)]
+
+    def _verdicts(self, pairs: Sequence[tuple[Term, Term]]) -> list[str]:
+        """For each pair "identical", of one scalar form, or what cvc5 says."""
+        forms = [(self.abstraction.scalar(left), self.abstraction.scalar(right)) for left, right in pairs]
+        answers = iter(self.lemmas.equal([(left, right) for left, right in forms if left is not right]))
+        return ["identical" if left is right else next(answers) for left, right in forms]
+
+    def proves(self, pairs: Sequence[tuple[Term, Term]]) -> list[bool]:
+        """For each pair whether it is proved equal. No class changes, and no refutation is sought.
+
+        >>> from sygus.core import apply
+        >>> from sygus.terms import REAL
+        >>> x, y = Variable("x", REAL), Variable("y", REAL)
+        >>> with Solver() as solver:
+        ...     Equivalence(Context(), [x, y], solver).proves([(apply("+", Term(x), Term(y)), apply("+", Term(y), Term(x)))])
+        [True]
+        """
+        return [verdict in ("identical", "equal") for verdict in self._verdicts(pairs)]
 
     def _decided(self, bucket: _Bucket, term: Term, rival: Term, verdict: str) -> bool:
         """Keeps account of a verdict; looks for a tensor that separates the two where they are not proved equal."""
@@ -221,7 +241,7 @@ class Equivalence:
             return True
         claim = self.claim(term, rival)
         law = shape((claim.left, claim.right, *claim.facts))
-        point = None if law in self._unrealised else self._refute(term, rival)
+        point = None if law in self._unrealised else self.refutation.find(term, rival)
         if point is not None:
             self.counts.refuted += 1
             self.counterexamples.append(point)
@@ -239,29 +259,3 @@ class Equivalence:
         """Whether cvc5 proves that a scalar term is at least zero under the assumptions."""
         negative = apply("ite", apply("<", term, real(0)), real(1), real(0))
         return self.solver.equal([Claim(negative, real(0), tuple(self.abstraction.facts(term)))]) == ["equal"]
-
-    def _refute(self, left: Term, right: Term) -> Point | None:
-        """A tensor on which the two differ, where one is found. An axis that neither reduces needs one entry only."""
-        reduced = {o.axis for t in subterms(expand(left), expand(right)) if (o := self.context.operator(t)) and o.reduction}
-        depth = len(self.context.theory.axes)
-        for entries in (1, 2) if reduced else (1,):
-            sizes = tuple(entries if axis in reduced else 1 for axis in range(depth))
-            instance = Instance(self.context, sizes)
-            try:
-                formulas = [instance.difference(left, right), *instance.facts()]
-            except KeyError:  # an operator without a rational form
-                return None
-            model = self.solver.model(formulas)
-            if model is None:
-                continue
-            values = instance.tensors(self.inputs, model)
-            if values is not None and self._separates(point := Point(values, sizes), left, right):
-                return point
-        return None
-
-    def _separates(self, point: Point, left: Term, right: Term) -> bool:
-        try:
-            a, b = (exact.evaluate(t, point.values, point.sizes, self.context) for t in (left, right))
-        except exact.Inexact:
-            return False
-        return not exact.same(a, b)

@@ -21,9 +21,10 @@ from ..core import apply
 from ..solver.process import Claim
 from ..terms import Term
 from . import exact
-from .classes import Equivalence, Merge, Point, Undecided
+from .classes import Equivalence, Merge, Undecided
 from .fingerprint import PRIME, Pair, invert
 from .instance import Instance
+from .refutation import Point
 from .two_places import ZERO, claims, whole_claim
 
 RIVALS = 4  # at most so many of a bucket are compared with a term; one is there, or two, but where pairs stay undecided

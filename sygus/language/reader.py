@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import gc
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from ..collection import no_collection
 from ..errors import SygusError
 from ..terms import Function, Term, Variable
 from ..theory import CORE, Theory
@@ -52,21 +51,9 @@ def read(text: str, file: str = "<text>", theory: Theory = CORE) -> Problem:
                        ^
     """
     symbols = Symbols(Source(text, file), theory)
-    with _no_collection():
+    with no_collection():
         Commands(symbols).run(parse(text, file))
     return symbols.problem
-
-
-@contextmanager
-def _no_collection() -> Iterator[None]:
-    """Without the search for cyclic garbage, which would walk the growing tree again and again: half of the time."""
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
 
 
 def read_term(

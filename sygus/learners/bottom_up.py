@@ -1,12 +1,13 @@
 """Bottom-up enumeration of a grammar in order of cost, one term for each class of proved-equal terms.
 
-Terms are built from representatives only. All combinations of one production and one split of the cost are evaluated at once by
-broadcasting the values of their parts; a term object is made for each combination, since a duplicate must be proved to be one.
+Terms are built from representatives only. All combinations of one production and one split of the cost are looked at at once.
+Those that an equation makes equal to an earlier one are done (`equations`). The others are evaluated by broadcasting the values
+of their parts, and a term object is made for each, since a duplicate must be proved to be one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
@@ -14,20 +15,24 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ..constants import is_any_constant
+from ..collection import no_collection
+from ..constants import constant_value, is_any_constant
 from ..core import COMMUTATIVE
 from ..costs import cheapest, check_costs
-from ..equivalence.classes import Equivalence
+from ..equivalence.classes import Equivalence, Merge
 from ..errors import SygusError
 from ..grammar import Grammar, Production, Template
-from ..terms import Function, Term, Variable
+from ..terms import Function, Term, Variable, real
 from .bank import Bank, Budget, Rows
+from .derivations import NOTHING, Derivations, Nodes, pending
+from .equations import Equation, Equations
 from .learner import Candidate
+from .universal import Universal
 
 CHUNK = 2048
 """Combinations that are evaluated at once."""
 BATCH = 8192
-"""Terms that are sorted into classes at once."""
+"""Terms that are sorted into classes at once, at most; fewer at first, so that equations are learnt early."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,14 +46,25 @@ class _Rule:
 
 
 class _Built(NamedTuple):
-    """Terms of one rule with their fingerprints: combination i takes the parts `indices[hole][i]` of the banks."""
+    """What one rule gives: combination i takes the parts `indices[hole][i]` of the banks, which are the nodes `parts[hole][i]`,
+    and its result goes to `cells[i]`. `found` says which class equations put it in; the `open` ones have terms with their
+    fingerprints."""
 
     rule: _Rule
     banks: list[Bank]
     indices: list[NDArray[np.int32]]
+    parts: list[Nodes]
+    cells: NDArray[np.int64]
+    found: Nodes
+    open: NDArray[np.int64]
     terms: list[Term]
     hashes: list[int]
     rows: Rows
+
+    def term(self, combination: int) -> Term:
+        """The term of any combination."""
+        parts = [bank.terms[index[combination]] for bank, index in zip(self.banks, self.indices, strict=True)]
+        return self.rule.template.fill(tuple(parts))
 
 
 class Enumerator:
@@ -82,7 +98,7 @@ class Enumerator:
         equivalence.context.check(*(p.body for rules in grammar.productions.values() for p in rules))
         self.grammar, self.equivalence, self.limit = grammar, equivalence, limit
         self._depth = len(equivalence.context.theory.axes)
-        self._check_levels()
+        self._levels = self._check_levels()
         self._memory = memory
         self._least = {name: cost for name, (cost, _) in cheapest(grammar).items()}
         self._rules: dict[str, list[_Rule]] = {}
@@ -91,6 +107,8 @@ class Enumerator:
             proper = [p for p in grammar.proper(name) if all(hole in self._least for hole in grammar.holes(p.body))]
             self._any_constants[name] = [p for p in proper if is_any_constant(p.body)]
             self._rules[name] = [self._rule(name, p) for p in proper if not is_any_constant(p.body)]
+        proper_rules = [rule for rules in self._rules.values() for rule in rules]
+        self._numbered = {rule: number for number, rule in enumerate(proper_rules, start=1)}
         self._last_use = self._last_uses()
         self._start()
 
@@ -98,7 +116,14 @@ class Enumerator:
         self.built = self.cost = 0
         self._budget = Budget(self._memory)
         self._bank: dict[str, dict[int, Bank]] = {name: {} for name in self.grammar.nonterminals}
-        self._seen: dict[str, set[Term]] = {name: set() for name in self.grammar.nonterminals}
+        self._seen: dict[str, dict[Term, int]] = {name: {} for name in self.grammar.nonterminals}
+        self._heads: list[Term] = []
+        self._nodes: dict[tuple[str, int], list[Nodes]] = {}
+        holes, commutative = zip((0, False), *map(_cells, self._numbered), strict=True)
+        self._table = Derivations(holes, commutative, self.limit)
+        self._special: set[int] = set()
+        self._equations = Equations(self._table, self._proved, self._special)
+        self._universal: Universal | None = None
         self._done: dict[tuple[_Rule, tuple[int, ...]], list[int]] = {}
 
     def reached(self, representative: Term) -> bool:
@@ -111,6 +136,7 @@ class Enumerator:
             self.cost = cost
             for nonterminal in self.grammar.nonterminals:
                 self._bank[nonterminal][cost] = Bank(self._budget)
+                self._nodes[nonterminal, cost] = [np.empty(0, np.int32)]
             yield from self._classify(self._rules_at(cost, free=False))
             before = -1
             while before != (before := self._size(cost)):  # a free production builds on terms of this very cost
@@ -147,8 +173,9 @@ class Enumerator:
     def _size(self, cost: int) -> int:
         return sum(len(banks[cost].terms) for banks in self._bank.values())
 
-    def _check_levels(self) -> None:
-        """Refuses a production that varies over an axis over which values of its sort are constant."""
+    def _check_levels(self) -> dict[str, int]:
+        """Over how many axes the terms of each nonterminal vary. Refuses a production that varies over one over which values of
+        its sort are constant."""
         theory, levels, before = self.equivalence.context.theory, dict.fromkeys(self.grammar.nonterminals, 0), None
         while levels != before:  # upwards until nothing changes: (ite B W W) varies as its condition does
             before = dict(levels)
@@ -162,15 +189,16 @@ class Enumerator:
                             f"the production {production.body} of {name!r} varies over each {theory.axes[highest]}, and a "
                             f"value of sort {sort} does not: reduce it first"
                         )
+        return levels
 
-    def _blocks(self, rule: _Rule, cost: int) -> Iterator[tuple[list[Bank], tuple[range, ...], bool]]:
-        """The combinations of parts for a rule that were not built yet, in blocks, and whether only those in order count."""
+    def _blocks(self, rule: _Rule, cost: int) -> Iterator[tuple[tuple[int, ...], tuple[range, ...], bool]]:
+        """The combinations of parts for a rule that were not built yet: costs of the parts, a block, whether only those in order
+        count."""
         holes = rule.template.holes
         for split in _splits(cost - rule.weight, [self._least[hole] for hole in holes]):
             if rule.commutative and split[0] > split[1]:
                 continue
-            banks = [self._bank[hole][part] for hole, part in zip(holes, split, strict=True)]
-            lengths = [len(bank.terms) for bank in banks]
+            lengths = [len(self._bank[hole][part].terms) for hole, part in zip(holes, split, strict=True)]
             done = self._done.get((rule, split), [0] * len(holes))
             if rule.weight == 0:
                 if (rule, split) in self._done and done == lengths:
@@ -183,40 +211,72 @@ class Enumerator:
                     for hole in range(len(holes))
                 ]  # fmt: skip
                 for block in _grid([range(*bound) for bound in bounds]):
-                    yield banks, block, in_order
+                    yield split, block, in_order
 
     # Building and sorting -----------------------------------------------------------------------------------------------
 
     def _classify(self, rules: Iterable[_Rule]) -> Iterator[Candidate]:
         """Builds all terms of some rules at the present cost, keeps those whose class is new."""
         waiting: list[_Built] = []
-        count = 0
+        built = opened = 0
         for rule in rules:
-            for banks, block, in_order in self._blocks(rule, self.cost):
-                built = self._build(rule, banks, block, in_order)
-                waiting.append(built)
-                count += len(built.terms)
-                if count >= BATCH:
+            for split, block, in_order in self._blocks(rule, self.cost):
+                with no_collection():
+                    waiting.append(self._build(rule, split, block, in_order, built))
+                built += len(waiting[-1].found)
+                opened += len(waiting[-1].open)
+                if opened >= min(BATCH, 256 + len(self._table)) or built >= 16 * BATCH:
                     yield from self._sort(waiting)
-                    waiting, count = [], 0
+                    waiting, built, opened = [], 0, 0
         yield from self._sort(waiting)
 
-    def _build(self, rule: _Rule, banks: list[Bank], block: tuple[range, ...], in_order: bool) -> _Built:
+    def _build(self, rule: _Rule, split: tuple[int, ...], block: tuple[range, ...], in_order: bool, before: int) -> _Built:
+        """The combinations of a block. `before` is how many others wait to be sorted."""
+        banks = [self._bank[hole][part] for hole, part in zip(rule.template.holes, split, strict=True)]
         shape = tuple(len(chosen) for chosen in block)
         grid = [index.reshape(-1).astype(np.int32) + chosen.start for index, chosen in zip(np.indices(shape), block, strict=True)]
         kept = np.flatnonzero(grid[0] <= grid[1]) if in_order else np.arange(int(np.prod(shape)))
         indices = [index[kept] for index in grid]
-        parts = [
-            [pair.each(_along(position, len(block))) for pair in bank.rows(chosen.start, chosen.stop)]
-            for position, (bank, chosen) in enumerate(zip(banks, block, strict=True))
-        ]
-        rows = self._rows(rule.template, parts, shape, kept)
-        chosen_terms = [[bank.terms[i] for i in index] for bank, index in zip(banks, indices, strict=True)]
+        parts = [self._nodes_of(hole, part)[i] for hole, part, i in zip(rule.template.holes, split, indices, strict=True)]
+        cells, found = self._instances(rule, split, [len(bank.terms) for bank in banks], parts, len(kept), before)
+        todo = np.flatnonzero(found == NOTHING)
+        rows: Rows
+        if not len(todo):
+            rows = []
+        elif 2 * len(todo) < len(kept):
+            rows = self._again(rule, banks, [index[todo] for index in indices])
+        else:
+            values = [
+                [pair.each(_along(position, len(block))) for pair in bank.rows(chosen.start, chosen.stop)]
+                for position, (bank, chosen) in enumerate(zip(banks, block, strict=True))
+            ]
+            rows = self._rows(rule.template, values, shape, kept[todo])
+        chosen_terms = [[bank.terms[i] for i in index[todo]] for bank, index in zip(banks, indices, strict=True)]
         terms = (
             [rule.template.fill(arguments) for arguments in zip(*chosen_terms, strict=True)] if banks else [rule.template.body]
         )
-        self.built += len(terms)
-        return _Built(rule, banks, indices, terms, self.equivalence.points.hashes(rows).tolist(), rows)
+        self.built += len(kept)
+        hashes = self.equivalence.points.hashes(rows).tolist() if rows else []
+        return _Built(rule, banks, indices, parts, cells, found, todo, terms, hashes, rows)
+
+    def _instances(
+        self, rule: _Rule, split: tuple[int, ...], lengths: list[int], parts: list[Nodes], count: int, before: int
+    ) -> tuple[NDArray[np.int64], Nodes]:
+        """The cells of combinations, and in which class equations put them."""
+        number = self._numbered.get(rule, 0)
+        if not self._table.arities[number]:
+            return np.full(count, NOTHING, np.int64), np.full(count, NOTHING, np.int32)
+        self._table.open(number, split, tuple(lengths))
+        cells = self._table.cells(number, parts)
+        self._table.fill(cells, pending(np.arange(before, before + count, dtype=np.int32)))
+        return cells, self._equations.instances(number, parts, before)
+
+    def _nodes_of(self, nonterminal: str, cost: int) -> Nodes:
+        """The nodes of a bank, by position."""
+        chunks = self._nodes[nonterminal, cost]
+        if len(chunks) > 1:
+            chunks[:] = [np.concatenate(chunks)]
+        return chunks[0]
 
     def _rows(self, template: Template, parts: list[Rows], shape: tuple[int, ...], kept: NDArray[np.int64]) -> Rows:
         """The values of the combinations `kept` of a grid of `shape`, from parts that broadcast to it."""
@@ -239,23 +299,95 @@ class Enumerator:
 
     def _sort(self, waiting: list[_Built]) -> Iterator[Candidate]:
         """Classes for what was built; the new ones go to their banks."""
-        terms = [term for built in waiting for term in built.terms]
-        found = iter(self.equivalence.representatives(terms, [value for built in waiting for value in built.hashes]))
-        for built in waiting:
-            name = built.rule.nonterminal
-            seen, new = self._seen[name], []
-            for position, representative in enumerate(next(found) for _ in built.terms):
-                if representative not in seen:
-                    seen.add(representative)
-                    new.append(position)
-            if not new:
-                continue
-            fresh = [built.terms[position] for position in new]
-            rows = [pair.each(_chosen(np.array(new))) for pair in built.rows] if self.cost <= self._last_use[name] else None
-            again = partial(self._again, built.rule, built.banks, [index[new] for index in built.indices])
-            self._bank[name][self.cost].add(fresh, rows, again)
+        with no_collection():
+            terms = [term for built in waiting for term in built.terms]
+            found = iter(self.equivalence.representatives(terms, [value for built in waiting for value in built.hashes]))
+            nodes = np.concatenate([np.empty(0, np.int32), *(built.found for built in waiting)])
+            merges: list[tuple[_Built, int, int]] = []
+            fresh: list[tuple[str, list[Term]]] = []
+            start = 0
+            for built in waiting:
+                fresh.append((built.rule.nonterminal, self._keep(built, nodes[start : start + len(built.found)], found, merges)))
+                start += len(built.found)
+            while len(waits := np.flatnonzero(nodes < NOTHING)):
+                nodes[waits] = nodes[pending(nodes[waits])]
+            self._close(waiting, nodes)
+            self._learn(merges)
+        for name, new in fresh:
             if name == self.grammar.start:
-                yield from (Candidate(term, self.cost) for term in fresh)
+                yield from (Candidate(term, self.cost) for term in new)
+
+    def _keep(self, built: _Built, nodes: Nodes, found: Iterator[Term], merges: list[tuple[_Built, int, int]]) -> list[Term]:
+        """Takes the new classes among `built` into their bank, and writes the nodes of its open terms into `nodes`."""
+        name, first = built.rule.nonterminal, len(self._table)
+        seen, new, numbers = self._seen[name], list[int](), list[int]()
+        for position, term in enumerate(built.terms):
+            representative = next(found)
+            node = seen.get(representative)
+            if node is None:
+                node = seen[representative] = first + len(new)
+                new.append(position)
+                self._heads.append(representative)
+            elif representative is not term:
+                merges.append((built, int(built.open[position]), node))
+            numbers.append(node)
+        nodes[built.open] = numbers
+        if not new:
+            return []
+        at = built.open[new]
+        fresh = [built.terms[position] for position in new]
+        rows = [pair.each(_chosen(np.array(new))) for pair in built.rows] if self.cost <= self._last_use[name] else None
+        bank = self._bank[name][self.cost]
+        positions = range(len(bank.terms), len(bank.terms) + len(new))
+        bank.add(fresh, rows, partial(self._again, built.rule, built.banks, [index[at] for index in built.indices]))
+        number = self._numbered.get(built.rule, 0)
+        self._nodes[name, self.cost].append(self._table.add(number, [part[at] for part in built.parts], self.cost, positions))
+        self._special.update(first + i for i, term in enumerate(fresh) if self._is_special(term))
+        return fresh
+
+    def _close(self, waiting: list[_Built], nodes: Nodes) -> None:
+        """Writes the nodes of all combinations into their cells, and keeps account of those that equations decided."""
+        counts, report, start = self.equivalence.counts, self.equivalence.on_merge, 0
+        for built in waiting:
+            mine = nodes[start : start + len(built.found)]
+            start += len(mine)
+            self._table.fill(built.cells, mine)
+            instances = np.flatnonzero(built.found != NOTHING)
+            counts.merges += len(instances)
+            counts.instances += len(instances)
+            for i in instances.tolist() if report else ():
+                report(Merge(built.term(i), self._heads[mine[i]], "instance"))  # type: ignore[misc]
+
+    # Equations ----------------------------------------------------------------------------------------------------------
+
+    def _learn(self, merges: list[tuple[_Built, int, int]]) -> None:
+        """Seeks equations that show merges of rules that have cells."""
+        self._equations.learn(
+            (number, tuple(int(part[i]) for part in built.parts), node)
+            for built, i, node in merges
+            if self._table.arities[number := self._numbered.get(built.rule, 0)]
+        )
+
+    def _proved(self, equations: Sequence[Equation]) -> list[bool]:
+        if self._universal is None:
+            templates = [Template(real(0), (), ()), *(rule.template for rule in self._numbered)]
+            self._universal = Universal(self.equivalence, self.grammar.nonterminals, self._levels, templates, self._heads)
+        return self._universal(equations)
+
+    def _is_special(self, term: Term) -> bool:
+        """Whether more is known of a term than that it is one: a constant, an input of which something is assumed."""
+        if not isinstance(term.symbol, Variable):
+            return constant_value(term) is not None
+        context = self.equivalence.context
+        assumed = context.nonneg | context.positive | context.uniform
+        return term.name in assumed or context.input(term.symbol).size_of is not None
+
+
+def _cells(rule: _Rule) -> tuple[int, bool]:
+    """How many holes a rule has, 0 where it gets no cells, and whether it is commutative. A rule that costs nothing gets none:
+    the banks that it is applied to still grow."""
+    holes = len(rule.template.holes)
+    return (holes if rule.weight and holes <= 2 else 0), rule.commutative
 
 
 def _along(position: int, axes: int) -> Callable[[NDArray], NDArray]:

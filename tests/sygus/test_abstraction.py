@@ -319,7 +319,7 @@ def test_every_counterexample_is_exact_and_separates(solver):
     for left, right in pairs:
         if left is right or left.sort != right.sort:
             continue
-        point = classes._refute(left, right)
+        point = classes.refutation.find(left, right)
         if point is not None:
             a, b = (exact.evaluate(t, point.values, point.sizes, classes.context) for t in (left, right))
             wide, narrow = (a, b) if len(next(iter(a))) >= len(next(iter(b))) else (b, a)

@@ -79,7 +79,7 @@ def merges_of(target, context, limit) -> list[Merge]:
     assert len({merge.term for merge in merges}) == len(merges), "a merge was reported twice"
     merged = {merge.term for merge in merges}
     assert not [merge for merge in merges if merge.representative in merged], "a representative was merged away"
-    assert {merge.proof for merge in merges} <= {"identical", "cvc5"}
+    assert {merge.proof for merge in merges} <= {"identical", "cvc5", "instance"}
     return merges
 
 
