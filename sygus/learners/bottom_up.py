@@ -109,6 +109,7 @@ class Enumerator:
             self._rules[name] = [self._rule(name, p) for p in proper if not is_any_constant(p.body)]
         proper_rules = [rule for rules in self._rules.values() for rule in rules]
         self._numbered = {rule: number for number, rule in enumerate(proper_rules, start=1)}
+        self._first = {rule.template: rule for rule in reversed(proper_rules)}
         self._last_use = self._last_uses()
         self._start()
 
@@ -352,6 +353,8 @@ class Enumerator:
             mine = nodes[start : start + len(built.found)]
             start += len(mine)
             self._table.fill(built.cells, mine)
+            if self._first.get(built.rule.template) is not built.rule:
+                continue  # another nonterminal has the same production, and the same terms
             instances = np.flatnonzero(built.found != NOTHING)
             counts.merges += len(instances)
             counts.instances += len(instances)

@@ -29,11 +29,11 @@ DEPTH = 4
 """Rules on one side of an equation, at most."""
 LEVELS = 3
 """Levels at which two merges look alike: equations are sought from the first."""
-AFTER = 256
+AFTER = 128
 """Merges before equations are sought: a small grammar is done by then."""
-AT_ONCE = 64
+AT_ONCE = 256
 """Merges of one batch from which equations are sought, at most."""
-MOST = 512
+MOST = 2048
 """Equations that are matched, at most."""
 PAYS = 2
 """Instances that an equation must give each time that it is matched, on average, to be matched further."""
