@@ -47,10 +47,12 @@ class Undecided(NamedTuple):
 
 @dataclass(slots=True)
 class _Bucket:
-    """Terms of one sort and fingerprint, no two of them proved equal, and the tensors that tell some of them apart."""
+    """Terms of one sort and fingerprint, no two of them proved equal. Where there are several: their fingerprints at more points,
+    and the tensors that tell apart what these leave together."""
 
     key: tuple[Sort, int]
     terms: list[Term]
+    finer: dict[Term, int] = field(default_factory=dict)
     points: list[Point] = field(default_factory=list)
     values: dict[Term, list[Tensor | None]] = field(default_factory=dict)
     """Of `terms`, on the points: as many as were asked for."""
@@ -171,10 +173,10 @@ class Equivalence:
         pending = False
         for position, start in queue:
             term, rivals = terms[position], range(start, len(bucket.terms))
-            values = self._values(bucket, term)
+            seen = self._finer(bucket, term), self._values(bucket, term)
             if term in bucket.terms:
                 found[position] = term
-            elif (rival := next((i for i in rivals if self._may_equal(bucket, values, bucket.terms[i])), None)) is not None:
+            elif (rival := next((i for i in rivals if self._may_equal(bucket, seen, bucket.terms[i])), None)) is not None:
                 asked.append((bucket, position, rival))
                 pending = True
             elif pending:
@@ -195,6 +197,17 @@ class Equivalence:
         more = [*self.abstraction.order(left, right), *self.abstraction.extents(left, right)]
         return [*self.abstraction.facts(left, right, *more), *more] if more else None
 
+    def _finer(self, bucket: _Bucket, term: Term) -> int:
+        """The fingerprint of a term at more points; 0 in a bucket of one term, which does without."""
+        if len(bucket.terms) == 1:
+            return 0
+        found = bucket.finer.get(term)
+        if found is None:
+            found = self.refutation.fingerprint(term)
+            if term in bucket.terms:
+                bucket.finer[term] = found
+        return found
+
     def _values(self, bucket: _Bucket, term: Term) -> list[Tensor | None]:
         """A term on the tensors that split this bucket before."""
         known = bucket.values.get(term, [])
@@ -203,9 +216,10 @@ class Equivalence:
             bucket.values[term] = known
         return known
 
-    def _may_equal(self, bucket: _Bucket, values: list[Tensor | None], rival: Term) -> bool:
-        """Whether these tensors leave a term of these `values` and a rival together."""
-        return not any(map(differ, values, self._values(bucket, rival)))
+    def _may_equal(self, bucket: _Bucket, seen: tuple[int, list[Tensor | None]], rival: Term) -> bool:
+        """Whether what was seen of a term at these points leaves it and a rival together."""
+        finer, values = seen
+        return finer == self._finer(bucket, rival) and not any(map(differ, values, self._values(bucket, rival)))
 
     def _decide(self, pairs: list[tuple[_Bucket, Term, Term]]) -> list[bool]:
         """For each term and representative of a bucket: whether they are proved equal."""
@@ -245,7 +259,8 @@ class Equivalence:
         if point is not None:
             self.counts.refuted += 1
             self.counterexamples.append(point)
-            bucket.points.append(point)
+            if self.refutation.fingerprint(term) == self.refutation.fingerprint(rival):
+                bucket.points.append(point)
             return False
         self._unrealised.add(law)
         self.counts.undecided += 1

@@ -44,6 +44,13 @@ class Refutation:
     def _points(self) -> Points:
         return Points(self.context, self.inputs, self.seed + 1, SEARCHED)
 
+    def fingerprint(self, term: Term) -> int:
+        """A hash of a term's values at the random points: terms that have different ones differ."""
+        groups = range(len(self._points.groups))
+        values = [self._points.evaluate(term, group, {}).each(lambda x: x[None]) for group in groups]
+        level = self.context.theory.sorts.get(term.sort, len(self.context.theory.axes))
+        return int(self._points.hashes(self._points.rows(values, level))[0])
+
     def find(self, left: Term, right: Term) -> Point | None:
         """A tensor that satisfies the assumptions and on which the two differ in exact arithmetic, where one is found."""
         return self._at_random(left, right) or self._solved(left, right)
