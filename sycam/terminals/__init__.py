@@ -1,6 +1,7 @@
 """Terminals: what a CNN and an image give a grammar's leaves. Importing the package registers those below."""
 
-# isort: off  (in the order in which people want to see them)
+# In the order in which people want to see them listed.
+# isort: off
 from sycam.terminals import gradients, head, masking, deeplift, shapley, opti, noise, relevance
 
 # isort: on
