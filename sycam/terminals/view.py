@@ -48,7 +48,7 @@ class View:
         chunk: int = 64,
     ) -> None:
         self.network = network
-        self.images = images.to(network.device)
+        self.images = images.to(network.device, network.dtype)
         self.chunk = chunk
         self._given_classes = None if classes is None else classes.to(network.device, torch.int64)
         self._given = None if activations is None or logits is None else (activations, logits)
