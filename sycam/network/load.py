@@ -166,8 +166,8 @@ def _torchvision(name: str, path: Path | None, classes: int | None) -> Loaded:
             model = models.get_model(name, weights=default)
         except (OSError, HTTPException, RuntimeError) as problem:
             raise SycamError(
-                f"the weights of {name} could not be fetched from {default.url}: {problem}. Fetch that file elsewhere "
-                "and give it with --weights FILE"
+                f"the weights of {name} could not be fetched from {default.url}: {(str(problem).splitlines() or [''])[0]}. Fetch "
+                "that file elsewhere and give it with --weights FILE"
             ) from problem
         return Loaded(model, name, preprocessing, categories, None, f"torchvision {default}", own=True)
     if path is None:
