@@ -4,21 +4,55 @@ A person writes a grammar of CAM expressions as a SyGuS-IF file, names a salienc
 expression whose heatmaps score best. See `synthesize`, `heatmaps` and `score`; `sycam --help` does the same from a shell.
 """
 
-from .api import heatmaps, score
-from .cams import Cam, find_cam, find_cams, known_cams
+from __future__ import annotations
+
+from importlib import import_module
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
+
 from .errors import SycamError
-from .images import ImageSet, load_images
-from .metrics.query import Query
-from .metrics.registry import METRICS, Metric, register_metric
-from .network import Network, Preprocessing, load_network
-from .run.result import Result
-from .synthesis.observe import Observer, Progress
-from .synthesis.settings import Settings
-from .synthesis.synthesize import synthesize
-from .terminals import TERMINALS, TerminalSettings, View, register_terminal
+
+if TYPE_CHECKING:
+    from .api import heatmaps, score
+    from .cams import Cam, find_cam, find_cams, known_cams
+    from .images import ImageSet, load_images
+    from .metrics.query import Query
+    from .metrics.registry import METRICS, Metric, register_metric
+    from .network import Network, Preprocessing, load_network
+    from .run.result import Result
+    from .synthesis.observe import Observer, Progress
+    from .synthesis.settings import Settings
+    from .synthesis.synthesize import synthesize
+    from .terminals import TERMINALS, TerminalSettings, View, register_terminal
 
 __all__ = [
     "METRICS", "TERMINALS", "Cam", "ImageSet", "Metric", "Network", "Observer", "Preprocessing", "Progress", "Query", "Result",
     "Settings", "SycamError", "TerminalSettings", "View", "find_cam", "find_cams", "heatmaps", "known_cams", "load_images",
     "load_network", "register_metric", "register_terminal", "score", "synthesize",
 ]  # fmt: skip
+
+_HOMES = {
+    "Cam": "cams", "ImageSet": "images", "METRICS": "metrics.registry", "Metric": "metrics.registry", "Network": "network",
+    "Observer": "synthesis.observe", "Preprocessing": "network", "Progress": "synthesis.observe", "Query": "metrics.query",
+    "Result": "run.result", "Settings": "synthesis.settings", "TERMINALS": "terminals",
+    "TerminalSettings": "terminals", "View": "terminals", "find_cam": "cams",
+    "find_cams": "cams", "heatmaps": "api", "known_cams": "cams", "load_images": "images", "load_network": "network",
+    "register_metric": "metrics.registry", "register_terminal": "terminals", "score": "api",
+    "synthesize": "synthesis.synthesize",
+}  # fmt: skip
+
+
+def __getattr__(name: str) -> Any:
+    """Import what is asked for (PEP 562). Loading torch takes seconds, in which the command line must already answer Ctrl-C."""
+    if name in _HOMES:
+        value = getattr(import_module(f"sycam.{_HOMES[name]}"), name)
+    elif not name.startswith("_") and find_spec(f"sycam.{name}") is not None:
+        value = import_module(f"sycam.{name}")
+    else:
+        raise AttributeError(f"module 'sycam' has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

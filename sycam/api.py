@@ -33,7 +33,7 @@ def heatmaps(
     Args:
         cam: a known CAM ("gradcam"), a term's text ("(gap G)"), a `.sy` file, a run's folder, or a result.
         model: a CNN that returns logits; a `Network`; or a name, see `load_network`.
-        images: normalised, [B, 3, H, W].
+        images: normalised, [B, 3, H, W], or [B, 1, H, W] for a network of grey images.
         layer: the target layer; None for the usual one. Given with a `Network` it must be that network's.
         classes: [B], the image class to explain; None for the predicted one.
         settings: samples, steps, orderings and the seed of terminals; None for a result's own, and else the defaults.
@@ -48,14 +48,17 @@ def heatmaps(
     torch.Size([2, 64, 64])
     """
     chosen = _cam(cam)
-    if not isinstance(images, Tensor) or images.ndim != 4 or images.shape[1] != 3:
+    if not isinstance(images, Tensor) or images.ndim != 4 or images.shape[1] not in (1, 3):
         shape = list(images.shape) if isinstance(images, Tensor) else type(images).__name__
-        raise SycamError(f"images must be a normalised tensor [B, 3, H, W], not {shape}")
+        raise SycamError(
+            f"images must be a normalised tensor [B, 3, H, W], or [B, 1, H, W] for a network of grey images, not {shape}"
+        )
     if not images.is_floating_point() or not len(images):
         raise SycamError(f"images must be at least one, normalised and floating point; got {len(images)} of {images.dtype}")
     network = _network(model, layer, images)
+    if images.shape[1] != network.preprocessing.channels:
+        raise SycamError(f"{network.name} takes images of {network.preprocessing.channels} channels, not {images.shape[1]}")
     _check_classes(classes, len(images), network)
-    images = images.to(next((p.dtype for p in network.model.parameters()), images.dtype))
     settings = settings or (cam.terminal_settings if isinstance(cam, Result) else None)
     return cam_heatmaps([chosen], network, images, classes, settings=settings)[0]
 

@@ -1,32 +1,9 @@
-"""The command line. Every command is one module; what they share is in `options` and `console`."""
+"""The command line; `app` has the commands, and this module what must work before torch is loaded, which takes seconds."""
 
 from __future__ import annotations
 
 import io
 import sys
-
-import typer
-
-from sycam.errors import SycamError
-from sygus import SygusError
-
-from . import check, explain, listing, score, synth
-from .console import fail
-
-app = typer.Typer(
-    name="sycam",
-    help="Synthesise class activation maps: a grammar goes in, the expression whose heatmaps score best comes out.",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,  # a bug of ours shows Python's own traceback
-    add_completion=False,
-    rich_markup_mode="rich",
-)
-app.command("synth")(synth.synth)
-app.command("score")(score.score)
-app.command("explain")(explain.explain)
-app.command("check")(check.check)
-app.command("list")(listing.list_)
-
 
 INTERRUPTED = 130
 
@@ -36,6 +13,15 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal that cannot show λ shows a question mark
+    try:
+        from sycam.errors import SycamError
+        from sygus import SygusError
+
+        from .app import app
+        from .console import fail
+    except KeyboardInterrupt:
+        print("error: interrupted: there is no answer yet", file=sys.stderr)
+        sys.exit(INTERRUPTED)
     try:
         app()
     except (SycamError, SygusError) as error:
@@ -47,4 +33,4 @@ def main() -> None:
         raise
 
 
-__all__ = ["app", "main"]
+__all__ = ["main"]

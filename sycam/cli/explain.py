@@ -25,6 +25,7 @@ def explain(
     model: options.MaybeModel = None,
     weights: options.Weights = None,
     layer: options.Layer = None,
+    output: options.Output = None,
     size: options.Size = None,
     resize: options.Resize = None,
     mean: options.Mean = None,
@@ -60,6 +61,7 @@ def explain(
         mean or loaded.get("mean"),
         std or loaded.get("std"),
         device,
+        output or loaded.get("output"),
     )
     images = load_images(image, network.preprocessing)
     batch = images.normalised([0], network)

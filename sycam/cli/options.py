@@ -12,6 +12,8 @@ from sycam.errors import SycamError
 from sycam.network import Network, load_network
 from sycam.terminals import TerminalSettings
 
+from .console import warn
+
 MODEL_HELP = (
     "A torchvision classifier's name; file.py:function or package.module:function (strings after a second colon are its "
     "arguments); or 'embedded'."
@@ -20,6 +22,10 @@ Model = Annotated[str, typer.Option(help=MODEL_HELP)]
 MaybeModel = Annotated[Optional[str], typer.Option(help=MODEL_HELP + " By default the run's own, or 'embedded'.")]
 Weights = Annotated[Optional[Path], typer.Option(help="Weights as safetensors, or a state dict saved by torch.")]
 Layer = Annotated[Optional[str], typer.Option(help="The target layer; by default the last block before pooling.")]
+Output = Annotated[
+    Optional[str],
+    typer.Option(help="Where the logits lie if the model returns several things: a key, a field's name or an index."),
+]
 Images = Annotated[
     Optional[Path],
     typer.Option(help="A folder of images, a folder of class folders, or a CSV with file, label, and boxes or a mask."),
@@ -67,13 +73,17 @@ def numbers(text: str | None, option: str) -> float | tuple[float, float, float]
 
 def network(
     model: str, weights: Path | str | None, layer: str | None, size: int | None, resize: str | None, mean: str | None,
-    std: str | None, device: str,
+    std: str | None, device: str, output: str | None = None,
 ) -> Network:  # fmt: skip
-    """The network that the options name."""
-    return load_network(
-        model, weights=weights, layer=layer, size=size, resize=int(resize) if resize and resize.isdigit() else resize,
+    """The network that the options name; what is unusual about it is said on stderr."""
+    loaded = load_network(
+        model, weights=weights, layer=layer, output=output, size=size,
+        resize=int(resize) if resize and resize.isdigit() else resize,
         mean=numbers(mean, "--mean"), std=numbers(std, "--std"), device=device,
     )  # fmt: skip
+    for note in loaded.notes:
+        warn(note)
+    return loaded
 
 
 def terminals(base: TerminalSettings, **given: float | None) -> TerminalSettings:

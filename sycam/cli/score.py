@@ -30,6 +30,7 @@ def score(
     model: options.Model = "embedded",
     weights: options.Weights = None,
     layer: options.Layer = None,
+    output: options.Output = None,
     images: options.Images = None,
     size: options.Size = None,
     resize: options.Resize = None,
@@ -51,7 +52,7 @@ def score(
     """Score CAMs side by side, by one or more metrics, with 95% intervals."""
     metrics = [find_metric(name) for name in [*(metric or []), *(oracle or [])] or ["average-gain"]]
     named = [cam for spec in cams for cam in find_cams(spec)]
-    network = options.network(model, weights, layer, size, resize, mean, std, device)
+    network = options.network(model, weights, layer, size, resize, mean, std, device, output)
     if images is None:
         if model != "embedded":
             raise SycamError("no images: name a folder or a CSV with --images")

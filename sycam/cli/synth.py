@@ -28,6 +28,7 @@ def synth(
     model: options.Model = "embedded",
     weights: options.Weights = None,
     layer: options.Layer = None,
+    output: options.Output = None,
     images: options.Images = None,
     size: options.Size = None,
     resize: options.Resize = None,
@@ -76,12 +77,16 @@ def synth(
     settings = Settings(budget, max_size, cost, learner, target, held_out, seed, classes, batch, dump_smt2, terminals)
     quiet = Observer()
     if as_json:
-        _run(path, wanted, model, weights, layer, size, resize, mean, std, device, images, limit, settings, folder, quiet, True)
+        _run(
+            path, wanted, model, weights, layer, output, size, resize, mean, std, device, images, limit, settings, folder, quiet,
+            True,
+        )  # fmt: skip
         return
     with Watch(chosen) as watch:
         result = _run(
-            path, wanted, model, weights, layer, size, resize, mean, std, device, images, limit, settings, folder, watch, False
-        )
+            path, wanted, model, weights, layer, output, size, resize, mean, std, device, images, limit, settings, folder, watch,
+            False,
+        )  # fmt: skip
     console.out.print()
     console.out.print(console.result_table(result["table"], chosen))
     console.out.print()
@@ -105,13 +110,13 @@ def synth(
 
 
 def _run(
-    path: Path, metric: Metric | None, model: str, weights: Path | None, layer: str | None, size: int | None, resize: str | None,
-    mean: str | None, std: str | None, device: str, images: Path | None, limit: int | None, settings: Settings, folder: Path,
-    observer: Observer, as_json: bool,
+    path: Path, metric: Metric | None, model: str, weights: Path | None, layer: str | None, output: str | None,
+    size: int | None, resize: str | None, mean: str | None, std: str | None, device: str, images: Path | None, limit: int | None,
+    settings: Settings, folder: Path, observer: Observer, as_json: bool,
 ) -> dict:  # fmt: skip
     result = synthesize(
         path, metric, model, images, settings=settings, limit=limit, out=folder, observer=observer, weights=weights,
-        layer=layer, size=size, resize=int(resize) if resize and resize.isdigit() else resize,
+        layer=layer, output=output, size=size, resize=int(resize) if resize and resize.isdigit() else resize,
         mean=options.numbers(mean, "--mean"), std=options.numbers(std, "--std"), device=device,
     ).describe()  # fmt: skip
     if as_json:

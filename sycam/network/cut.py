@@ -14,7 +14,8 @@ import torch
 from torch import Tensor, fx, nn
 
 from sycam.errors import SycamError
-from sycam.network.hooks import catching, evaluating, first_tensor, replacing
+from sycam.network.hooks import catching, evaluating, replacing
+from sycam.network.output import Output, entries
 
 TOLERANCE = 1e-5  # relative to the largest logit
 
@@ -46,27 +47,38 @@ class LayerTracer(fx.Tracer):
         return output
 
 
-def cut(model: nn.Module, target: nn.Module, images: Tensor) -> Cut:
+def cut(model: nn.Module, target: nn.Module, images: Tensor, output: Output | None = None) -> Cut:
     """Build the tail after `target` and verify it against the whole model.
 
     Args:
         model: any classifier; comes back in the state it came in.
-        target: one of its modules, which returns maps [N, K, h, w] once per image.
+        target: one of its modules, which returns one tensor [N, ...] (maps, tokens) once per image.
         images: at least two different normalised images [N, 3, H, W] for the verification.
+        output: where the logits lie in what the model returns.
 
     Returns:
-        A `Cut` whose tail maps activations [N, K, h, w] to what the model returns, or whose `reason` says why there is
-        none: tracing failed, something bypasses the layer (a skip connection from before it), or the logits differ.
+        A `Cut` whose tail maps what the layer returns [N, ...] to logits [N, C], or whose `reason` says why there is
+        none: tracing failed, something that the logits need bypasses the layer (a skip connection from before it, the
+        image itself), the layer runs several times, or the logits differ.
+
+    Raises:
+        SycamError: the model returns no logits.
 
     >>> net = nn.Sequential(nn.Conv2d(3, 2, 1), nn.ReLU(), nn.Flatten(), nn.Linear(32, 3))
     >>> found = cut(net, net[1], torch.randn(2, 3, 4, 4))
     >>> found.tail(torch.ones(5, 2, 4, 4)).shape, found.reason
     (torch.Size([5, 3]), 'traced and verified')
     """
+    select = output or Output(type(model).__name__)
     with evaluating(model):
+        with torch.no_grad(), catching(target) as caught:
+            returned = model(images.clone())
+        if len(caught) != 1:
+            return Cut(None, f"the layer runs {len(caught)} times for one image")
+        logits, path = select(returned), select.path(returned)
         try:
-            tail = _trace_tail(model, target)
-            difference = _difference(model, target, tail, images)
+            tail = _trace_tail(model, target, path)
+            difference = _difference(model, target, tail, images, caught[0], logits, select)
         except _NoTailError as problem:
             return Cut(None, str(problem))
         except SycamError:
@@ -83,16 +95,17 @@ class _NoTailError(Exception):
     """The graph has no tail; the message says why."""
 
 
-def _trace_tail(model: nn.Module, target: nn.Module) -> fx.GraphModule:
+def _trace_tail(model: nn.Module, target: nn.Module, path: tuple[str, ...]) -> fx.GraphModule:
     tracer = LayerTracer(target)
     graph = tracer.trace(model)
     if len(tracer.returned) != 1 or not isinstance(tracer.returned[0], fx.Proxy):
         raise _NoTailError("the layer lies inside a module that torch.fx takes as one piece")
     border = tracer.returned[0].node
-    result = next(node for node in graph.nodes if node.op == "output")
+    result = _logits_node(next(node for node in graph.nodes if node.op == "output").args[0], path)
 
+    # Only what the logits need: other outputs may depend on the image.
     needed: set[fx.Node] = set()
-    waiting = list(result.all_input_nodes)
+    waiting = [result]
     while waiting:
         node = waiting.pop()
         if node is border or node in needed:
@@ -109,22 +122,33 @@ def _trace_tail(model: nn.Module, target: nn.Module) -> fx.GraphModule:
     for node in graph.nodes:
         if node in needed:
             copies[node] = tail.node_copy(node, copies.__getitem__)
-    tail.output(fx.node.map_arg(result.args[0], copies.__getitem__))
+    tail.output(copies[result])
     return fx.GraphModule(model, tail, class_name=f"{type(model).__name__}Tail")
 
 
-def _difference(model: nn.Module, target: nn.Module, tail: nn.Module, images: Tensor) -> float:
+def _logits_node(returned: Any, path: tuple[str, ...]) -> fx.Node:
+    """The node of the logits in the traced output, which has the structure of the real one."""
+    for step in path:
+        if isinstance(returned, fx.Node) and isinstance(returned.target, type):  # how torch.fx writes records
+            names = getattr(returned.target, "_fields", ())
+            returned = {**dict(zip(names, returned.args, strict=False)), **returned.kwargs}
+        returned = {} if isinstance(returned, fx.Node) else entries(returned)
+        returned = returned.get(step)
+    if not isinstance(returned, fx.Node):
+        raise _NoTailError("torch.fx does not show where the logits lie in what the model returns")
+    return returned
+
+
+def _difference(
+    model: nn.Module, target: nn.Module, tail: nn.Module, images: Tensor, own: Tensor, logits: Tensor, select: Output
+) -> float:
     """Largest difference of the tail's logits from the model's, on its own activations and on foreign ones."""
-    name = type(model).__name__
     with torch.no_grad():
-        with catching(target) as caught:
-            logits = first_tensor(model(images), name)
-        own = caught[0]
         foreign = 0.5 * own.flip(0).roll(1, dims=1)
         with replacing(target, foreign):
-            replaced = first_tensor(model(images), name)
+            replaced = select(model(images.clone()))
         expected = torch.cat([logits, replaced])
-        found = torch.cat([first_tensor(tail(own), name), first_tensor(tail(foreign), name)])
+        found = torch.cat([tail(own), tail(foreign)])
         if found.shape != expected.shape:
             return float("inf")
         return float((found - expected).abs().max() / expected.abs().max().clamp(min=1e-12))

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from sycam.errors import SycamError
+from sycam.network.reshape import Reshape
 
 
 @contextmanager
@@ -41,7 +42,9 @@ def catching(module: nn.Module) -> Iterator[list[Tensor]]:
     """
     caught: list[Tensor] = []
 
-    def catch(_module: nn.Module, _inputs: Any, output: Tensor) -> None:
+    def catch(_module: nn.Module, _inputs: Any, output: Any) -> None:
+        if not isinstance(output, Tensor):
+            raise SycamError(f"the layer ({type(module).__name__}) returns {type(output).__name__}, not one tensor")
         # Maps lie pixel by pixel, whatever layout the convolutions prefer: terms reduce over pixels.
         caught.append(output.detach().clone(memory_format=torch.contiguous_format))
 
@@ -53,36 +56,23 @@ def catching(module: nn.Module) -> Iterator[list[Tensor]]:
 
 
 @contextmanager
-def replacing(module: nn.Module, activations: Tensor) -> Iterator[None]:
-    """Inside the block the module returns (a copy of) `activations`, whatever its input."""
+def replacing(module: nn.Module, activations: Tensor, reshape: Reshape | None = None) -> Iterator[None]:
+    """Inside the block the module returns (a copy of) `activations`, whatever its input.
 
-    def replace(_module: nn.Module, _inputs: Any, _output: Tensor) -> Tensor:
+    With a `reshape` they are maps, and what of the module's own output is no map stays as it is.
+    """
+
+    def replace(_module: nn.Module, _inputs: Any, output: Tensor) -> Tensor:
         # A model may switch gradients off around its features; that must not cut off what replaces them.
         with torch.set_grad_enabled(activations.requires_grad):
-            return activations.clone()
+            if reshape is None:
+                return activations.clone()
+            rest = reshape.split(output.detach())[1]
+            # A reshaping may be a mere view, which an in-place operation after the layer would write through.
+            return reshape.join(activations, rest).clone()
 
     handle = module.register_forward_hook(replace)
     try:
         yield
     finally:
         handle.remove()
-
-
-def first_tensor(output: Any, name: str) -> Tensor:
-    """The logits [N, C] in what a model returns: the tensor itself, a `logits` or `out` entry, or the first of a tuple.
-
-    Raises:
-        SycamError: there is no such tensor, or it is not of two dimensions.
-    """
-    found = output
-    if isinstance(found, dict):
-        entries = [found[key] for key in ("logits", "out") if key in found]
-        found = entries[0] if entries else next(iter(found.values()), None)
-    elif isinstance(getattr(found, "logits", None), Tensor):
-        found = found.logits
-    elif isinstance(found, list | tuple):
-        found = found[0] if found else None
-    if not isinstance(found, Tensor) or found.ndim != 2:
-        shape = f"a tensor of shape {list(found.shape)}" if isinstance(found, Tensor) else type(output).__name__
-        raise SycamError(f"{name} returned {shape}; a classifier returns logits [images, classes]")
-    return found

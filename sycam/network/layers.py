@@ -1,4 +1,4 @@
-"""Which layer a CAM looks at: the default for a model, and checks on the one a user names.
+"""A model's layers: which run, in which order, what they return, and whether a CAM can look at the one a user names.
 
 Hook the output of a block, never a ReLU that a model calls several times: torchvision's ResNets call one ReLU three
 times a block, and hooking it moves ResNet50's Grad-CAM average drop from 13.8 to 41.4.
@@ -14,18 +14,11 @@ import torch
 from torch import Tensor, nn
 
 from sycam.errors import SycamError
-from sycam.network.hooks import evaluating, first_tensor
+from sycam.network.hooks import evaluating
+from sycam.network.output import Output
+from sycam.network.reshape import Reshape, Tokens, find_reshape
 
-ACTIVATIONS = (
-    nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.PReLU, nn.RReLU, nn.ELU, nn.SELU, nn.CELU, nn.GELU, nn.SiLU, nn.Mish,
-    nn.Softplus, nn.Hardswish, nn.Hardtanh, nn.Hardsigmoid, nn.Sigmoid, nn.Tanh,
-)  # fmt: skip
 HOW_TO_LIST = "sycam.network.list_layers(model, example) lists them all"
-# These hand on the features without being part of them.
-PASSED_OVER = (
-    nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d, nn.AvgPool2d, nn.LPPool2d, nn.Dropout, nn.Dropout2d, nn.AlphaDropout,
-    nn.FeatureAlphaDropout, nn.Identity, nn.Flatten, nn.Unflatten,
-)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -40,12 +33,13 @@ class Call:
     calls: int
 
 
-def watch(model: nn.Module, example: Tensor) -> tuple[list[Call], Tensor]:
+def watch(model: nn.Module, example: Tensor, output: Output | None = None) -> tuple[list[Call], Tensor]:
     """Run the model once and list its modules' last runs, in the order they ended, with the logits.
 
     Args:
         model: comes back in the state it came in.
         example: normalised images, [N, 3, H, W].
+        output: where the logits lie in what the model returns.
     """
     clock = 0
     entered: dict[str, int] = {}
@@ -75,62 +69,11 @@ def watch(model: nn.Module, example: Tensor) -> tuple[list[Call], Tensor]:
                 handles.append(module.register_forward_pre_hook(enter(name)))
                 handles.append(module.register_forward_hook(leave(name)))
         with evaluating(model), torch.no_grad():
-            logits = first_tensor(model(example), type(model).__name__)
+            logits = (output or Output(type(model).__name__))(model(example))
     finally:
         for handle in handles:
             handle.remove()
     return list(runs.values()), logits
-
-
-def find_target_layer(model: nn.Module, example: Tensor) -> str:
-    """The usual target layer: the output of the last block before global pooling or the classifier.
-
-    Its output is 4-D, larger than 1x1, made once per image, and not a pooling, Dropout or Identity after the features
-    (a max-pooling that ends an `nn.Sequential` belongs to it: VGG's `features.30`). The classifier is the last Linear
-    or Conv2d with as many outputs as there are logits; a block must end before it begins. Where several nested modules
-    return the same tensor, the outermost is taken, or if that is a plain `nn.Sequential` its last child, unless that is
-    a mere ReLU.
-
-    Args:
-        model: a CNN classifier; comes back in the state it came in.
-        example: one normalised image, [1, 3, H, W].
-
-    Returns:
-        The layer's name in `model.named_modules()`: `layer4.1` for a ResNet-18, `features.18` for a MobileNetV2.
-
-    Raises:
-        SycamError: no module qualifies, or attention layers follow the last one that does.
-
-    >>> body = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Sequential(nn.Conv2d(4, 8, 3), nn.ReLU()))
-    >>> net = nn.Sequential(body, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 2))
-    >>> find_target_layer(net, torch.zeros(1, 3, 8, 8))
-    '0.2'
-    """
-    runs, logits = watch(model, example)
-    classes = logits.shape[1]
-    classifiers = [run for run in runs if _outputs(run.module) == classes]
-    end = max((run.entered for run in classifiers), default=None)
-    candidates = [
-        run
-        for run in runs
-        if run.calls == 1
-        and _is_map(run.output)
-        and not _follows_features(model, run)
-        and (run.left < end if end is not None else run.output.shape[1] != classes)
-    ]
-    if not candidates:
-        raise SycamError(
-            f"{type(model).__name__} has no layer whose output is a map larger than 1x1, made once, before the "
-            f"classifier: name one with --layer ({HOW_TO_LIST})"
-        )
-    last = candidates[-1]
-    if any(isinstance(run.module, nn.MultiheadAttention) and run.entered > last.left for run in runs):
-        raise SycamError(
-            f"{type(model).__name__} is a transformer: attention layers without a map [N, K, h, w] follow {last.name}, "
-            "and sycam reads CNNs; wrap the model so that a module returns its tokens as such a map, and name it with "
-            "--layer"
-        )
-    return _block([run for run in candidates if run.output is last.output])
 
 
 def layer_module(model: nn.Module, layer: str) -> nn.Module:
@@ -143,7 +86,7 @@ def layer_module(model: nn.Module, layer: str) -> nn.Module:
     Traceback (most recent call last):
     sycam.errors.SycamError: no layer '1' in Sequential; the nearest names are '0' ...
     """
-    modules = dict(model.named_modules())
+    modules = dict(model.named_modules(remove_duplicate=False))
     modules.pop("", None)
     if layer in modules:
         return modules[layer]
@@ -153,14 +96,51 @@ def layer_module(model: nn.Module, layer: str) -> nn.Module:
     )
 
 
-def check_layer(model: nn.Module, layer: str, example: Tensor) -> None:
-    """Make sure that a CAM can look at this layer.
+def check_layer(model: nn.Module, layer: str, example: Tensor, output: Output | None = None) -> Reshape:
+    """Make sure that a CAM can look at this layer, and find how its output becomes maps.
 
     Raises:
-        SycamError: no such layer, or it does not run, runs several times, or returns something else than maps.
+        SycamError: no such layer, or it does not run, runs several times, returns something else than maps or tokens,
+            or maps of a single pixel.
     """
     module = layer_module(model, layer)
-    runs, _ = watch(model, example)
+    runs, logits = watch(model, example, output)
+    run = _run_of(module, model, layer, runs)
+    kind = type(module).__name__
+    if not isinstance(run.output, Tensor):
+        raise SycamError(f"layer {layer!r} ({kind}) returns {type(run.output).__name__}, not a tensor [N, K, h, w]")
+    reshape = find_reshape(run.output)
+    if reshape is None:
+        raise SycamError(
+            f"layer {layer!r} ({kind}) returns a tensor of shape {list(run.output.shape)}; a CAM needs maps "
+            "[N, K, h, w], or tokens [N, T, K] of square patches: name a convolutional layer or a transformer's block, or give "
+            "Network a reshape"
+        )
+    if reshape.split(run.output)[0][0, 0].numel() == 1:
+        raise SycamError(
+            f"layer {layer!r} ({kind}) has maps of a single pixel for images of {example.shape[-1]}x{example.shape[-1]}, whose "
+            "heatmap is empty: name an earlier layer, or give larger images with --size"
+        )
+    if isinstance(reshape, Tokens) and reshape.extra:
+        head = classifier(runs, logits.shape[1])
+        if module not in moving_layers(model, example, [module], head.module if head else None, output):
+            raise SycamError(
+                f"the logits of {type(model).__name__} depend on the class token of layer {layer!r} alone, not on its patches, "
+                "so every heatmap is empty: name an earlier layer, such as the block before"
+            )
+    return reshape
+
+
+def check_calls(model: nn.Module, layer: str, example: Tensor, output: Output | None = None) -> None:
+    """Make sure that the layer exists and runs once, for one whose output the caller knows how to reshape.
+
+    Raises:
+        SycamError: it does not.
+    """
+    _run_of(layer_module(model, layer), model, layer, watch(model, example, output)[0])
+
+
+def _run_of(module: nn.Module, model: nn.Module, layer: str, runs: list[Call]) -> Call:
     kind, owner = type(module).__name__, type(model).__name__
     # A module registered under two names runs under the first only.
     run = next((run for run in runs if run.module is module), None)
@@ -172,53 +152,76 @@ def check_layer(model: nn.Module, layer: str, example: Tensor) -> None:
             f"layer {layer!r} ({kind}) runs {run.calls} times for one image, so it is not clear which output is meant: "
             f"name the block around it{f', {block!r},' if block else ''} instead"
         )
-    if not isinstance(run.output, Tensor):
-        raise SycamError(f"layer {layer!r} ({kind}) returns {type(run.output).__name__}, not a tensor [N, K, h, w]")
-    if run.output.ndim != 4:
-        raise SycamError(
-            f"layer {layer!r} ({kind}) returns a tensor of shape {list(run.output.shape)}; a CAM needs maps "
-            "[N, K, h, w]: name a convolutional layer"
-        )
+    return run
 
 
-def list_layers(model: nn.Module, example: Tensor) -> list[tuple[str, str, tuple[int, ...]]]:
-    """The layers that `--layer` takes, in running order: name, kind, shape of the output for one image (K, h, w).
+def list_layers(model: nn.Module, example: Tensor, output: Output | None = None) -> list[tuple[str, str, tuple[int, ...]]]:
+    """The layers that `--layer` takes, in running order: name, kind, shape of the maps of one image (K, h, w).
 
     >>> list_layers(nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten()), torch.zeros(1, 3, 8, 8))
     [('0', 'Conv2d', (4, 6, 6))]
     """
-    runs, _ = watch(model, example)
+    runs, _ = watch(model, example, output)
+    found = [(run, find_reshape(run.output)) for run in runs if run.calls == 1]
     return [
-        (run.name, type(run.module).__name__, tuple(run.output.shape[1:]))
-        for run in runs
-        if run.calls == 1 and isinstance(run.output, Tensor) and run.output.ndim == 4
+        (run.name, type(run.module).__name__, tuple(reshape.split(run.output)[0].shape[1:]))
+        for run, reshape in found
+        if reshape is not None
     ]
+
+
+def decision(model: nn.Module, images: Tensor, head: nn.Module | None, output: Output | None) -> Tensor:
+    """What the classifier reads, [N, ...], or the logits where there is no such module.
+
+    An untrained transformer's classifier has zero weights, so the logits alone would tell nothing.
+    """
+    read: list[Tensor] = []
+    handle = head.register_forward_pre_hook(lambda _module, inputs: read.append(inputs[0])) if head else None
+    try:
+        with evaluating(model):
+            logits = (output or Output(type(model).__name__))(model(images))
+    finally:
+        if handle is not None:
+            handle.remove()
+    return read[-1] if read else logits
+
+
+def moving_layers(
+    model: nn.Module, example: Tensor, modules: list[nn.Module], head: nn.Module | None, output: Output | None
+) -> set[nn.Module]:
+    """Those of the modules, all returning tokens, whose patch tokens the decision depends on."""
+    kept: dict[nn.Module, Tensor] = {}
+
+    def keep(module: nn.Module, _inputs: Any, returned: Tensor) -> Tensor:
+        kept[module] = returned if returned.requires_grad else returned.requires_grad_()
+        return kept[module].clone()  # an in-place operation may follow
+
+    handles = [module.register_forward_hook(keep) for module in modules]
+    try:
+        with torch.inference_mode(False), torch.enable_grad():
+            read = decision(model, example.clone().requires_grad_(), head, output)
+            if not read.requires_grad:
+                return set()
+            # Random factors: after a normalisation the plain sum is constant.
+            factors = torch.rand(read.shape, generator=torch.Generator().manual_seed(0)).to(read)
+            gradients = torch.autograd.grad((read * factors).sum(), list(kept.values()), allow_unused=True)
+    finally:
+        for handle in handles:
+            handle.remove()
+    moving = set()
+    for (module, returned), gradient in zip(kept.items(), gradients, strict=True):
+        reshape = find_reshape(returned)
+        if gradient is not None and reshape is not None and bool(reshape.split(gradient)[0].any()):
+            moving.add(module)
+    return moving
+
+
+def classifier(runs: list[Call], classes: int) -> Call | None:
+    """The last Linear or Conv2d with as many outputs as there are classes."""
+    return max((run for run in runs if _outputs(run.module) == classes), key=lambda run: run.entered, default=None)
 
 
 def _outputs(module: nn.Module) -> int | None:
     if isinstance(module, nn.Linear):
         return module.out_features
     return module.out_channels if isinstance(module, nn.Conv2d) else None
-
-
-def _is_map(output: Any) -> bool:
-    return isinstance(output, Tensor) and output.ndim == 4 and output.shape[2] * output.shape[3] > 1
-
-
-def _follows_features(model: nn.Module, run: Call) -> bool:
-    if isinstance(run.module, PASSED_OVER):
-        return True
-    parent = model.get_submodule(run.name.rpartition(".")[0])
-    return isinstance(run.module, nn.MaxPool2d) and (type(parent) is not nn.Sequential or parent is model)
-
-
-def _block(same: list[Call]) -> str:
-    """Of runs that returned one tensor (inner ones end first), the one to name."""
-    outermost = same[-1]
-    if type(outermost.module) is not nn.Sequential:
-        return outermost.name
-    children = {f"{outermost.name}.{child}" for child, _ in outermost.module.named_children()}
-    inside = [run for run in same if run.name in children]
-    if not inside or isinstance(inside[-1].module, ACTIVATIONS):
-        return outermost.name
-    return inside[-1].name

@@ -9,6 +9,7 @@ import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from http.client import HTTPException
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,8 +19,9 @@ from torch import nn
 
 from sycam.errors import SycamError
 from sycam.network.network import Network
-from sycam.network.preprocessing import IMAGENET_MEAN, IMAGENET_STD, Preprocessing, triple
-from sycam.network.weights import fill, output_count, read_weights
+from sycam.network.preprocessing import IMAGENET_MEAN, IMAGENET_STD, Colours, Preprocessing, triple
+from sycam.network.reshape import Reshape
+from sycam.network.weights import fill, output_count, read_weights, vit_size
 
 Number3 = float | Sequence[float]
 
@@ -44,6 +46,8 @@ def load_network(
     *,
     weights: Path | str | None = None,
     layer: str | None = None,
+    output: str | int | None = None,
+    reshape: Reshape | None = None,
     size: int | None = None,
     resize: int | str | None = None,
     mean: Number3 | None = None,
@@ -66,10 +70,14 @@ def load_network(
             `{"model": ...}`, with or without `module.` before the names). A torchvision network is built with as many
             classes as the file's last layer has. An `nn.Module` of the caller's is not filled: its weights are its own.
         layer: the target layer; None for the usual one.
+        output: where the logits lie in what the model returns: a dict's key, a field's name or an index, with dots for
+            entries of entries; None for the default (`sycam.network.output`).
+        reshape: between what the layer returns and maps [N, K, h, w]; None to tell by its shape (`sycam.network.reshape`).
         size: side of the square input, pixels. Needed where the model does not say: for factories and modules.
         resize: the shorter side before the central crop, pixels, or `squash` to resize to a square at once. Where
             `size` is given and this is not, `size` itself.
-        mean: one number or three, on the [0, 1] scale; what the model's source says, or else ImageNet's.
+        mean: one number or three, on the [0, 1] scale; what the model's source says, or else ImageNet's. Where the model's
+            first convolution reads one channel, images become grey: one number, or else the mean of ImageNet's three.
         std: the same.
         device: such as `cpu` or `cuda`.
         classes: how many the network must have; torchvision networks are built with that many.
@@ -89,6 +97,8 @@ def load_network(
         _preprocessing(loaded, size, resize, mean, std),
         loaded.layer if layer is None else layer,
         device=where,
+        output=output,
+        reshape=reshape,
         name=loaded.name,
         class_names=loaded.class_names,
         weights=loaded.weights,
@@ -145,18 +155,19 @@ def _torchvision(name: str, path: Path | None, classes: int | None) -> Loaded:
             "torchvision name, file.py:function, package.module:function, or embedded"
         )
     name = known[name.lower()]
-    default = models.get_model_weights(name).DEFAULT
+    released = models.get_model_weights(name)
+    default = released.DEFAULT
     preprocessing = Preprocessing.from_weights(default)
     categories = list(default.meta["categories"])
     # torchvision turns these on with its own weights, whose preprocessing is used here too.
-    options = {"transform_input": True, "init_weights": False} if name in ("googlenet", "inception_v3") else {}
+    options: dict[str, Any] = {"transform_input": True, "init_weights": False} if name in ("googlenet", "inception_v3") else {}
     if path is None and classes in (None, len(categories)):
         try:
             model = models.get_model(name, weights=default)
         except (OSError, HTTPException, RuntimeError) as problem:
             raise SycamError(
-                f"the weights of {name} could not be fetched from {default.url}: {problem}. Fetch that file elsewhere "
-                "and give it with --weights FILE"
+                f"the weights of {name} could not be fetched from {default.url}: {(str(problem).splitlines() or [''])[0]}. Fetch "
+                "that file elsewhere and give it with --weights FILE"
             ) from problem
         return Loaded(model, name, preprocessing, categories, None, f"torchvision {default}", own=True)
     if path is None:
@@ -164,13 +175,17 @@ def _torchvision(name: str, path: Path | None, classes: int | None) -> Loaded:
     state = read_weights(path)
     if options:
         options["aux_logits"] = any(key.lower().startswith("aux") for key in state)
+    if name.startswith("vit_") and (side := vit_size(state)) is not None:
+        options["image_size"] = side
+        same = [weights for weights in released if weights.meta["min_size"][0] == side]
+        preprocessing = Preprocessing.from_weights(same[0]) if same else replace(preprocessing, size=side, resize=side)
     count = output_count(_skeleton(name, options), state) if classes is None else classes
     model = models.get_model(name, weights=None, **options, **({} if count is None else {"num_classes": count}))
     fill(model, state, name, path)
     return Loaded(model, name, preprocessing, categories, None, path.name, own=True)
 
 
-def _skeleton(name: str, options: dict[str, bool]) -> nn.Module:
+def _skeleton(name: str, options: dict[str, Any]) -> nn.Module:
     """The torchvision model for its modules' names, without memory or random numbers where its code allows."""
     from torchvision import models
 
@@ -195,18 +210,35 @@ def _preprocessing(
                 f"{loaded.name} does not say which input it was trained on: give --size PIXELS, and --mean and --std "
                 f"unless they are ImageNet's ({IMAGENET_MEAN}, {IMAGENET_STD})"
             )
-        said = Preprocessing(size, IMAGENET_MEAN, IMAGENET_STD)
+        said = Preprocessing(size, *_imagenet(colour_channels(loaded.model)))
     shorter = said.resize if size is None else None
     if isinstance(resize, int):
         shorter = resize
     return Preprocessing(
         said.size if size is None else size,
-        said.mean if mean is None else triple(mean, "mean"),
-        said.std if std is None else triple(std, "std"),
+        said.mean if mean is None else triple(mean, "mean", said.channels),
+        said.std if std is None else triple(std, "std", said.channels),
         None if resize == "squash" else shorter,
         said.interpolation,
         resize == "squash",
     )
+
+
+def colour_channels(model: nn.Module) -> int:
+    """1 where the model's first convolution reads one channel, which means grey images; otherwise 3.
+
+    >>> colour_channels(nn.Sequential(nn.Conv2d(1, 4, 3), nn.Conv2d(4, 3, 3)))
+    1
+    """
+    first = next((module for module in model.modules() if isinstance(module, nn.Conv2d)), None)
+    return 1 if first is not None and first.in_channels == 1 else 3
+
+
+def _imagenet(channels: int) -> tuple[Colours, Colours]:
+    """ImageNet's mean and standard deviation; averaged over the colours for grey, as is usual."""
+    if channels == 3:
+        return IMAGENET_MEAN, IMAGENET_STD
+    return (round(sum(IMAGENET_MEAN) / 3, 3),), (round(sum(IMAGENET_STD) / 3, 3),)
 
 
 def _call_factory(text: str) -> nn.Module:

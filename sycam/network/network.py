@@ -12,9 +12,13 @@ from torch import Tensor, fx, nn
 
 from sycam.errors import SycamError
 from sycam.network.cut import cut
-from sycam.network.hooks import catching, evaluating, first_tensor, replacing
-from sycam.network.layers import check_layer, find_target_layer, layer_module
+from sycam.network.hooks import catching, evaluating, replacing
+from sycam.network.layers import check_calls, check_layer, layer_module
+from sycam.network.output import Output
 from sycam.network.preprocessing import Preprocessing
+from sycam.network.reshape import Reshape
+from sycam.network.rests import Rests
+from sycam.network.target import choose_layer
 
 
 @dataclass
@@ -39,11 +43,18 @@ class Network:
     and train or eval flags; it computes in eval mode. What methods return are ordinary tensors without history, unless
     stated.
 
+    Activations are maps [N, K, h, w] for every method, whatever the layer returns: see `sycam.network.reshape`.
+
     Args:
-        model: returns logits [N, C]. Used as it is where it lies on `device` already, copied there otherwise.
+        model: returns logits [N, C]. Used as it is where it lies on `device` already and in single or double precision;
+            copied otherwise. Half precision (float16, bfloat16) becomes float32 in that copy: sums over pixels and the
+            small differences that perturbation CAMs look at do not survive it, and activations overflow.
         preprocessing: the input it was trained on.
         layer: the target layer's name; None for the default (`find_target_layer`).
         device: such as `cpu` or `cuda:1`.
+        output: where the logits lie in what the model returns (`sycam.network.output`): a key, field or index; None for
+            the default.
+        reshape: between the layer's output and maps; None to tell by its shape.
         name: for reports; the class name where None.
         class_names: one a class; None, or another number of them than there are classes, for unknown.
         weights: where the weights came from, for reports.
@@ -55,7 +66,8 @@ class Network:
         channels: K of the layer.
         map_size: (h, w) of the layer.
         passes: images computed so far.
-        cut_reason: why the layer could, or could not, be cut (see `sycam.network.cut`).
+        dtype: floating-point type of the images it takes and of what it returns.
+        notes: what the user should be told, such as an unusual default layer.
         memo: what others remember about this network, such as its linear head.
 
     Raises:
@@ -77,14 +89,20 @@ class Network:
         layer: str | None = None,
         *,
         device: torch.device | str = "cpu",
+        output: str | int | None = None,
+        reshape: Reshape | None = None,
         name: str | None = None,
         class_names: list[str] | None = None,
         weights: str | None = None,
         own: bool = False,
     ) -> None:
         self.device = _indexed(torch.device(device))
-        if any(tensor.device != self.device for tensor in (*model.parameters(), *model.buffers())):
-            model, own = copy.deepcopy(model).to(self.device), True
+        tensors = [*model.parameters(), *model.buffers()]
+        types = {tensor.dtype for tensor in tensors if tensor.is_floating_point()}
+        self.dtype = torch.float64 if types == {torch.float64} else torch.float32
+        self._given = "mixed precision" if len(types) > 1 else str(*types or {self.dtype}).removeprefix("torch.")
+        if any(tensor.device != self.device for tensor in tensors) or types - {self.dtype}:
+            model, own = copy.deepcopy(model).to(self.device, self.dtype), True
         if own:
             model = model.eval().requires_grad_(False).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.model = model
@@ -93,25 +111,17 @@ class Network:
         self.weights = weights
         self.passes = Passes()
         self.memo: dict[str, Any] = {}
+        self._output = Output(self.name, None if output is None else str(output))
         self._overwrites_input = False  # until seen
         self._not_finite = torch.zeros((), dtype=torch.bool, device=self.device)
+        self._rests = Rests()
 
         # Seeded: the verification must not depend on, or move, the caller's random state.
-        side = preprocessing.size
-        examples = self._placed(torch.randn(2, 3, side, side, generator=torch.Generator().manual_seed(0)))
+        side, colours = preprocessing.size, preprocessing.channels
+        examples = self._placed(torch.randn(2, colours, side, side, generator=torch.Generator().manual_seed(0)))
+        self.notes: list[str] = []
         self.layer_chosen_by = "default" if layer is None else "user"
-        try:
-            if layer is None:
-                self.layer = find_target_layer(model, examples[:1])
-            else:
-                check_layer(model, layer, examples[:1])
-                self.layer = layer
-        except (RuntimeError, TypeError, ValueError) as problem:
-            first = (str(problem).splitlines() or [""])[0]
-            raise SycamError(
-                f"{self.name} cannot classify an image [1, 3, {side}, {side}]: {type(problem).__name__}: {first} "
-                "(is --size right?)"
-            ) from problem
+        self.layer, self.reshape = self._at(layer, reshape, examples[:1].clone())
         self._module = layer_module(model, self.layer)
         before = examples._version  # counts in-place changes
         A, logits = self.activations(examples)
@@ -121,8 +131,29 @@ class Network:
             raise SycamError(f"{self.name} has one output: a softmax over it is always 1, give a network of two classes or more")
         self.channels, self.map_size = A.shape[1], (A.shape[2], A.shape[3])
         self.class_names = class_names if class_names and len(class_names) == self.n_classes else None
-        self._cut = cut(model, self._module, examples)
+        self._cut = cut(model, self._module, examples, self._output)
+        self._has_rest = len(self._rests) > 0
         self.passes = Passes()  # those of the verification are nobody's
+
+    def _at(self, layer: str | None, reshape: Reshape | None, example: Tensor) -> tuple[str, Reshape]:
+        """The layer, the default where None, and how its output becomes maps."""
+        try:
+            if layer is None:
+                choice = choose_layer(self.model, example, self._output)
+                layer = choice.layer
+                self.notes += [choice.note] if choice.note else []
+            if reshape is None:
+                return layer, check_layer(self.model, layer, example, self._output)
+            check_calls(self.model, layer, example, self._output)
+        except SycamError:
+            raise
+        except Exception as problem:  # a model may fail in any way
+            first = (str(problem).splitlines() or [""])[0]
+            raise SycamError(
+                f"{self.name} cannot classify an image {list(example.shape)}: {type(problem).__name__}: {first} "
+                "(is --size right?)"
+            ) from problem
+        return layer, reshape
 
     def logits(self, images: Tensor) -> Tensor:
         """Logits [N, C] of images [N, 3, H, W].
@@ -132,7 +163,7 @@ class Network:
                 `activations` or `gradient` raises it.
         """
         with evaluating(self.model), torch.inference_mode():
-            logits = first_tensor(self.model(self._placed(images)), self.name)
+            logits = self._output(self.model(self._placed(images)))
         self.passes.full += len(images)
         self._look(logits)
         return logits.clone()  # leaves inference mode, so that it may take part in a gradient
@@ -153,12 +184,16 @@ class Network:
 
     def activations(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """The layer's activations A [N, K, h, w] and the logits [N, C] of images [N, 3, H, W], in one pass."""
+        placed = self._placed(images)
         with evaluating(self.model), torch.no_grad(), catching(self._module) as caught:
-            logits = first_tensor(self.model(self._placed(images)), self.name)
+            logits = self._output(self.model(placed))
         self.passes.full += len(images)
         self._look(logits)
         self.check_finite()
-        return caught[0], logits
+        maps, rest = self.reshape.split(caught[0])
+        if rest is not None:
+            self._rests.keep(images.to(placed), rest)
+        return maps.contiguous(), logits
 
     def tail(self, activations: Tensor, images: Tensor | None = None) -> Tensor:
         """Logits [N, C] where the layer returns the given activations [N, K, h, w].
@@ -167,22 +202,31 @@ class Network:
 
         Args:
             activations: one stack of maps for each result.
-            images: [N, 3, H, W], as many; needed only where the layer could not be cut (`needs_images`).
+            images: [N, 3, H, W], as many; needed only where `needs_images`.
         """
-        if self._cut.tail is not None:
-            with evaluating(self._cut.tail):
-                logits = first_tensor(self._cut.tail(activations), self.name)
-            self.passes.tail += len(activations)
-        else:
+        if self._cut.tail is None:
             if images is None:
                 raise ValueError(f"{self.name} could not be cut at {self.layer} ({self.cut_reason}): tail needs the images")
-            logits = self._replaced(activations, self._placed(images))
+            with evaluating(self.model), replacing(self._module, activations, self.reshape):
+                logits = self._output(self.model(self._placed(images)))
+            self.passes.full += len(images)
+            return logits
+        if images is None and self._has_rest:
+            raise ValueError(f"layer {self.layer} of {self.name} returns more than maps (class tokens): tail needs the images")
+        rest = self._rests_of(images) if images is not None and self._has_rest else None
+        with evaluating(self._cut.tail):
+            logits = self._cut.tail(self.reshape.join(activations, rest))
+        self.passes.tail += len(activations)
         return logits
 
     @property
     def needs_images(self) -> bool:
-        """Whether `tail` and `gradient` run the whole model, because it could not be cut."""
-        return self._cut.tail is None
+        """Whether `tail` and `gradient` need the images.
+
+        They run the whole model where it could not be cut; where the layer has class tokens, these are looked up by the
+        image, and computed by a full pass if `activations` has not seen it lately.
+        """
+        return self._cut.tail is None or self._has_rest
 
     @property
     def tail_graph(self) -> fx.GraphModule | None:
@@ -191,8 +235,16 @@ class Network:
 
     @property
     def cut_reason(self) -> str:
-        """Why the model could, or could not, be cut at the layer."""
+        """Why the model could, or could not, be cut at the layer (see `sycam.network.cut`)."""
         return self._cut.reason
+
+    def _rests_of(self, images: Tensor) -> Tensor:
+        """The class tokens of images, [N, extra, K]."""
+        images = images.to(self.device, self.dtype)
+        missing = self._rests.missing(images)
+        if len(missing):
+            self.activations(images[missing])
+        return self._rests.of(images)
 
     def gradient(self, activations: Tensor, images: Tensor | None, classes: Tensor, of: str = "logit") -> Tensor:
         """Gradient with respect to the activations of each image's class, [N, K, h, w].
@@ -259,21 +311,18 @@ class Network:
             "classes": self.n_classes,
             "preprocessing": self.preprocessing.describe(),
             "device": str(self.device),
-            "cut": not self.needs_images,
+            "cut": self._cut.tail is not None,
             "cut_reason": self.cut_reason,
             "memory_format": "channels_last",
+            "precision": str(self.dtype).removeprefix("torch."),
+            "given_in": self._given,
+            "notes": self.notes,
             "passes": asdict(self.passes),
         }
 
     def _placed(self, images: Tensor) -> Tensor:
-        placed = images.to(self.device).contiguous(memory_format=torch.channels_last)
+        placed = images.to(self.device, self.dtype).contiguous(memory_format=torch.channels_last)
         return placed.clone() if self._overwrites_input and placed.data_ptr() == images.data_ptr() else placed
-
-    def _replaced(self, activations: Tensor, images: Tensor) -> Tensor:
-        with evaluating(self.model), replacing(self._module, activations):
-            logits = first_tensor(self.model(images), self.name)
-        self.passes.full += len(images)
-        return logits
 
     def _look(self, logits: Tensor) -> None:
         # Not in place: a flag born in inference mode could not be changed outside it.

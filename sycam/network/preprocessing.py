@@ -16,11 +16,11 @@ from torch import Tensor
 
 from sycam.errors import SycamError
 
-Triple = tuple[float, float, float]
+Colours = tuple[float, ...]  # one number a colour channel: three, or one for grey
 Box = tuple[float, float, float, float]
 
-IMAGENET_MEAN: Triple = (0.485, 0.456, 0.406)
-IMAGENET_STD: Triple = (0.229, 0.224, 0.225)
+IMAGENET_MEAN: Colours = (0.485, 0.456, 0.406)
+IMAGENET_STD: Colours = (0.229, 0.224, 0.225)
 FILTERS = {
     "nearest": Image.Resampling.NEAREST,
     "box": Image.Resampling.BOX,
@@ -35,14 +35,15 @@ FILTERS = {
 class Preprocessing:
     """What happens to an image before the network sees it.
 
+    Images become RGB, or grey where `mean` and `std` hold one number: colours are then weighed by the luma of ITU-R 601.
     The shorter side is resized to `resize` pixels (`size` where that is None) with PIL's antialiasing, then the central
     `size` x `size` pixels are cut out. With `squash` the image is resized to `size` x `size` at once, whatever its
     shape. Last, pixels scaled to [0, 1] have `mean` subtracted and are divided by `std`, channel by channel.
 
     Attributes:
         size: side of the square input, pixels.
-        mean: per channel, on the [0, 1] scale.
-        std: per channel, on the [0, 1] scale.
+        mean: per channel, on the [0, 1] scale: three numbers, or one for a network of grey images.
+        std: as many, on the [0, 1] scale.
         resize: the shorter side before the crop, pixels, at least `size`; None for `size` itself.
         interpolation: a key of `FILTERS`; masks always take the nearest pixel.
         squash: change the aspect ratio instead of cropping.
@@ -59,8 +60,8 @@ class Preprocessing:
     """
 
     size: int
-    mean: Triple
-    std: Triple
+    mean: Colours
+    std: Colours
     resize: int | None = None
     interpolation: str = "bilinear"
     squash: bool = False
@@ -77,11 +78,18 @@ class Preprocessing:
             raise SycamError(f"squash resizes to {self.size}x{self.size} at once: leave resize={self.resize} out")
         if self.interpolation not in FILTERS:
             raise SycamError(f"no interpolation {self.interpolation!r}; there are {', '.join(FILTERS)}")
-        for label, triple in (("mean", self.mean), ("std", self.std)):
-            if len(triple) != 3:
-                raise SycamError(f"{label} takes three numbers, one a colour, not {len(triple)}: {triple}")
+        for label, values in (("mean", self.mean), ("std", self.std)):
+            if len(values) not in (1, 3):
+                raise SycamError(f"{label} takes three numbers, one a colour, or one for grey, not {len(values)}: {values}")
+        if len(self.mean) != len(self.std):
+            raise SycamError(f"mean and std must both hold three numbers or both one, not {self.mean} and {self.std}")
         if min(self.std) <= 0:
             raise SycamError(f"std must be positive in each channel, not {self.std}")
+
+    @property
+    def channels(self) -> int:
+        """Of the images: 3, or 1 for grey."""
+        return len(self.mean)
 
     @classmethod
     def from_weights(cls, weights: Any) -> Preprocessing:
@@ -114,11 +122,13 @@ class Preprocessing:
         return wide, high, round((wide - self.size) / 2), round((high - self.size) / 2)
 
     def image(self, picture: Image.Image) -> Tensor:
-        """The picture as the network's pixels before normalisation, uint8 [3, size, size].
+        """The picture as the network's pixels before normalisation, uint8 [3, size, size], or [1, size, size] for grey.
 
-        Any PIL mode becomes RGB (see `to_rgb`), and an EXIF rotation is applied.
+        Any PIL mode becomes RGB (see `to_rgb`) or grey, and an EXIF rotation is applied.
         """
-        return torch.from_numpy(np.array(self._place(to_rgb(picture), FILTERS[self.interpolation]))).permute(2, 0, 1)
+        upright = to_rgb(picture) if self.channels == 3 else to_rgb(picture).convert("L")
+        pixels = torch.from_numpy(np.array(self._place(upright, FILTERS[self.interpolation])))
+        return pixels.permute(2, 0, 1) if self.channels == 3 else pixels[None]
 
     def mask(self, picture: Image.Image) -> Tensor:
         """A mask picture in the same geometry, bool [size, size]: true where a colour is not zero; alpha is ignored."""
@@ -211,18 +221,19 @@ def to_rgb(picture: Image.Image) -> Image.Image:
         raise SycamError(f"pixels of mode {picture.mode} cannot become RGB: save the image as RGB") from None
 
 
-def triple(value: float | Sequence[float], what: str) -> Triple:
-    """One number for all three channels, or three, as a tuple.
+def triple(value: float | Sequence[float], what: str, channels: int = 3) -> Colours:
+    """One number for all channels, or one for each, as a tuple.
 
     Raises:
-        SycamError: neither one number nor three.
+        SycamError: another count.
 
-    >>> triple(0.5, "mean")
-    (0.5, 0.5, 0.5)
+    >>> triple(0.5, "mean"), triple(0.5, "mean", channels=1)
+    ((0.5, 0.5, 0.5), (0.5,))
     """
-    numbers = (value,) * 3 if isinstance(value, int | float) else tuple(value)
+    numbers = (value,) if isinstance(value, int | float) else tuple(value)
     if len(numbers) == 1:
-        numbers = numbers * 3
-    if len(numbers) != 3:
-        raise SycamError(f"{what} takes one number or three, one a colour, not {len(numbers)}: {numbers}")
-    return float(numbers[0]), float(numbers[1]), float(numbers[2])
+        numbers = numbers * channels
+    if len(numbers) != channels:
+        wanted = "one number (its images are grey)" if channels == 1 else "one number or three, one a colour"
+        raise SycamError(f"{what} takes {wanted}, not {len(numbers)}: {numbers}")
+    return tuple(float(number) for number in numbers)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import pickle
+import re
+from collections import OrderedDict
 from pathlib import Path
 
 import torch
@@ -14,6 +17,8 @@ from sycam.errors import SycamError
 
 NESTS = ("state_dict", "model_state_dict", "model", "net")
 PREFIXES = ("module.", "_orig_mod.")  # DataParallel's, torch.compile's
+# Modules' names had dots in them when torchvision's DenseNet weights were made, and the released files still do.
+DENSENET = re.compile(r"^(.*denselayer\d+\.(?:norm|relu|conv))\.([12]\.\w+)$")
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
@@ -48,7 +53,11 @@ def read_weights(path: Path) -> dict[str, Tensor]:
             content = content[nest]
     if not isinstance(content, dict) or not content or not all(isinstance(value, Tensor) for value in content.values()):
         raise SycamError(f"{path} holds no state dict (names to tensors), also not under {', '.join(NESTS)}")
-    return {_bare(str(key)): value for key, value in content.items()}
+    state = OrderedDict((_bare(str(key)), value) for key, value in content.items())
+    versions = getattr(content, "_metadata", None)
+    if versions is not None and list(state) == list(content):
+        state._metadata = versions  # type: ignore[attr-defined]  # torch's own place for the layout's version
+    return state
 
 
 def output_count(model: nn.Module, state: dict[str, Tensor]) -> int | None:
@@ -62,6 +71,18 @@ def output_count(model: nn.Module, state: dict[str, Tensor]) -> int | None:
     return None if weight is None else len(weight)
 
 
+def vit_size(state: dict[str, Tensor]) -> int | None:
+    """Side of the images that the weights of a torchvision ViT are for, in pixels; None where they do not say.
+
+    >>> vit_size({"encoder.pos_embedding": torch.zeros(1, 577, 8), "conv_proj.weight": torch.zeros(8, 3, 16, 16)})
+    384
+    """
+    positions, patch = state.get("encoder.pos_embedding"), state.get("conv_proj.weight")
+    if positions is None or patch is None or positions.ndim != 3 or patch.ndim != 4:
+        return None
+    return math.isqrt(positions.shape[1] - 1) * patch.shape[-1]
+
+
 def fill(model: nn.Module, state: dict[str, Tensor], name: str, path: Path) -> None:
     """Load the weights into the model, all of them.
 
@@ -70,6 +91,9 @@ def fill(model: nn.Module, state: dict[str, Tensor], name: str, path: Path) -> N
             shape.
     """
     own = model.state_dict()
+    versions = getattr(state, "_metadata", own._metadata)  # type: ignore[attr-defined]  # safetensors keep none
+    state = OrderedDict((DENSENET.sub(r"\1\2", key), value) for key, value in state.items())
+    state._metadata = versions  # type: ignore[attr-defined]
     # Files older than batch norm's counter lack it, and nothing in eval mode reads it.
     missing = [key for key in own if key not in state and not key.endswith("num_batches_tracked")]
     unexpected = [key for key in state if key not in own]

@@ -81,7 +81,8 @@ def synthesize(
         limit: at most so many images, drawn at random.
         out: the run's folder, which must not hold a run yet; None writes nothing.
         observer: told of progress.
-        options: fields of `Settings`, and `weights`, `layer`, `size`, `resize`, `mean`, `std`, `device` for `load_network`.
+        options: fields of `Settings`, and `weights`, `layer`, `output`, `reshape`, `size`, `resize`, `mean`,
+            `std`, `device` for `load_network`.
 
     Returns:
         The answer, the table, the counts and the manifest.
@@ -107,7 +108,9 @@ def synthesize(
         RunFolder.check(Path(out))
     with clock.phase("network"):
         network = _network(model, options)
-    load = {"model": model, **_plain(options)} if isinstance(model, str) else None
+    for note in network.notes:
+        clock.observer.warn(note)
+    load = {"model": model, **_plain(options)} if isinstance(model, str) and "reshape" not in options else None
     with clock.phase("images"):
         pool = _images(images, model, network, limit, settings.seed)
         for wanted in goals.metrics:
@@ -119,6 +122,7 @@ def synthesize(
         context, warnings = problem.verified(caches)
         for warning in warnings:
             clock.observer.warn(warning)
+        warnings = [*network.notes, *warnings]
     oracles = [MetricOracle(cache, chosen, settings.batch) for cache in caches]
     rankings = [_ranking(goals, oracle) for oracle in oracles]
     if rankings[0].cost_first and settings.learner != "bottom-up":
@@ -180,7 +184,7 @@ def synthesize(
 
 def _network(model: str | nn.Module | Network, options: dict[str, Any]) -> Network:
     """The network that `model` and the options name."""
-    known = ("weights", "layer", "size", "resize", "mean", "std", "device")
+    known = ("weights", "layer", "output", "reshape", "size", "resize", "mean", "std", "device")
     for name in options:
         if name not in known:
             raise SycamError(f"no option {name!r}{nearest(name, [*known, *Settings.__dataclass_fields__])}")

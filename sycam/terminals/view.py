@@ -52,7 +52,7 @@ class View:
         settings: TerminalSettings | None = None,
     ) -> None:
         self.network = network
-        self.images = _ordinary(images.to(network.device))
+        self.images = _ordinary(images.to(network.device, network.dtype))
         self.chunk = chunk
         self.settings = settings or TerminalSettings()
         self.keys: list[bytes] | None = None

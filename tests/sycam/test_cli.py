@@ -346,6 +346,22 @@ def test_an_interrupted_run_ends_with_its_best(tmp_path):
     assert (tmp_path / "run" / "answer.sy").exists()
 
 
+def test_ctrl_c_while_torch_is_loading(tmp_path):
+    (tmp_path / "torch.py").write_text("raise KeyboardInterrupt")  # what pressing it during the import does
+    path = os.pathsep.join([str(tmp_path), *filter(None, sys.path)])
+    command = [sys.executable, "-c", "from sycam.cli import main; main()", "list", "metrics"]
+    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": path})
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "error: interrupted: there is no answer yet\n")
+
+
+def test_everything_public_is_found_where_it_lives():
+    code = (
+        "import sycam; print(all(getattr(sycam, n) is not None for n in sycam.__all__), sycam.network.Network is sycam.Network)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout == "True True\n", done.stderr
+
+
 def test_a_full_disk_is_said_plainly(tmp_path):
     from sycam.errors import SycamError
     from sycam.run.journal import Journal

@@ -1,6 +1,8 @@
 """Cutting a model at its layer: where it works, where it must not, and that the model does not notice."""
 
 import copy
+from collections import namedtuple
+from dataclasses import dataclass
 
 import pytest
 import torch
@@ -9,6 +11,7 @@ from torch import Tensor, nn
 from torchvision import models
 
 from sycam.network.cut import cut
+from sycam.network.output import Output
 
 torch.manual_seed(0)
 
@@ -102,17 +105,110 @@ def test_a_layer_inside_a_leaf_of_the_tracer():
     assert cut(model, inner.linear1, examples()).tail is None
 
 
-@pytest.mark.parametrize("output", ["tuple", "dict"])
-def test_models_that_return_more_than_logits(output):
+Pair = namedtuple("Pair", ["aux", "logits"])
+
+
+@dataclass
+class Outputs:
+    """As Hugging Face's models return."""
+
+    logits: Tensor
+    hidden: tuple[Tensor, ...]
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda y, x: (y, x),
+        lambda y, x: [y, x.mean((2, 3))],
+        lambda y, x: {"aux": x, "logits": y},
+        lambda y, x: Pair(x, y),
+        lambda y, x: Outputs(y, (x,)),
+    ],
+    ids=["tuple", "list", "dict", "namedtuple", "dataclass"],
+)
+def test_only_the_logits_are_cut_out_of_more_outputs(wrap):
     class More(Body):
         def forward(self, x: Tensor):
-            logits = super().forward(x)
-            return (logits, x) if output == "tuple" else {"aux": x, "logits": logits}
+            return wrap(super().forward(x), x)
+
+    model = More().eval()
+    found = cut(model, model.conv, examples())
+    assert found.reason == "traced and verified"  # though the other output needs the image
+    a = model.conv(examples()).detach()
+    assert torch.equal(found.tail(a), Output("More")(model(examples())))
+
+
+def test_what_hides_its_logits_from_the_tracer_has_no_tail():
+    class Hidden:
+        def __init__(self, logits: Tensor) -> None:
+            self.logits = logits
+
+    class More(Body):
+        def forward(self, x: Tensor):
+            return Hidden(super().forward(x))
 
     model = More()
-    found = cut(model, model.conv, examples())
-    # The second output needs x, so a tail would have to invent it.
-    assert found.reason == "the logits also depend on what bypasses the layer"
+    assert cut(model, model.conv, examples()).tail is None
+
+
+class Twice(Body):
+    def after(self, a: Tensor, x: Tensor) -> Tensor:
+        return a + self.conv(x)
+
+
+class Twin(Body):
+    """A module that hands on its input, beside a path around it: the tracer sees one node for both."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.same = nn.Sequential()
+
+    def after(self, a: Tensor, x: Tensor) -> Tensor:
+        return a + self.same(a)
+
+
+def test_a_layer_that_runs_twice_has_no_tail():
+    model = Twice()
+    assert cut(model, model.conv, examples()).reason == "the layer runs 2 times for one image"
+    model.unused = nn.Conv2d(3, 4, 3)
+    assert cut(model, model.unused, examples()).reason == "the layer runs 0 times for one image"
+
+
+def test_a_path_around_a_layer_that_hands_on_its_input_is_seen():
+    model = Twin()
+    assert cut(model, model.same, examples()).reason.startswith("the traced tail's logits differ from the model's by")
+
+
+class Skips(nn.Module):
+    """Two residual blocks as in ResNets, with one in-place ReLU for all."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.one, self.two = nn.Conv2d(3, 4, 3), nn.Conv2d(4, 4, 3, padding=1), nn.Conv2d(4, 4, 3, padding=1)
+        self.norm, self.relu, self.drop = nn.BatchNorm2d(4), nn.ReLU(inplace=True), nn.Dropout(0.5)
+        self.fc = nn.Linear(4, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        a = self.relu(self.stem(x))
+        a = self.relu(a + self.one(a))
+        a = self.relu(a + self.norm(self.two(a)))
+        return self.fc(F.dropout(self.drop(a.mean((2, 3))), 0.5, self.training))
+
+
+@pytest.mark.parametrize(("layer", "cuttable"), [("stem", True), ("one", False), ("two", False), ("norm", False)])
+def test_skip_connections_around_and_after_the_layer(layer, cuttable):
+    model = Skips()
+    model.train()
+    statistics = copy.deepcopy(model.norm.state_dict())
+    target = model.get_submodule(layer)
+    found = cut(model, target, examples())
+    assert (found.tail is not None) == cuttable, found.reason
+    assert all(torch.equal(value, statistics[key]) for key, value in model.norm.state_dict().items())
+    assert model.training and model.drop.training and model.norm.training
+    if found.tail is not None:
+        model.eval()
+        assert torch.equal(found.tail(target(examples()).detach()), model(examples()))
 
 
 @pytest.mark.parametrize(

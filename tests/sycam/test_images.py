@@ -127,7 +127,8 @@ def test_impossible_preprocessing():
         "squash resizes to 8x8 at once": {"resize": 9, "squash": True},
         "no interpolation 'cubic'; there are nearest": {"interpolation": "cubic"},
         "std must be positive": {"std": (0.1, 0.0, 0.1)},
-        "mean takes three numbers": {"mean": (0.1,)},
+        "mean takes three numbers": {"mean": (0.1, 0.2)},
+        "mean and std must both hold": {"mean": (0.1,)},
     }
     for message, change in cases.items():
         with pytest.raises(SycamError, match=message):

@@ -6,7 +6,8 @@ from torch import nn
 from torchvision import models
 
 from sycam.errors import SycamError
-from sycam.network.layers import check_layer, find_target_layer, list_layers
+from sycam.network.layers import check_layer, list_layers
+from sycam.network.target import choose_layer, find_target_layer
 
 ZOO = {
     "alexnet": "features.12",
@@ -19,12 +20,15 @@ ZOO = {
     "mnasnet1_0": "layers",
     "mobilenet_v2": "features.18",
     "mobilenet_v3_large": "features.16",
+    "maxvit_t": "blocks.3",
     "regnet_y_400mf": "trunk_output.block4",
     "resnet18": "layer4.1",
     "resnet50": "layer4.2",
     "shufflenet_v2_x1_0": "conv5",
     "squeezenet1_1": "features.12",
+    "resnext50_32x4d": "layer4.2",
     "swin_t": "permute",
+    "swin_v2_t": "permute",
     "vgg16": "features.30",
     "vgg16_bn": "features.43",
 }
@@ -118,15 +122,37 @@ def test_errors_name_what_to_do():
         check_layer(model, "0.00", example)
     with pytest.raises(SycamError, match=r"layer '3' \(Linear\) returns a tensor of shape \[1, 4\]; a CAM needs maps"):
         check_layer(model, "3", example)
-    model.unused = nn.Conv2d(3, 3, 1)
+    with pytest.raises(SycamError, match=r"layer '0.0' \(Conv2d\) has maps of a single pixel for images of 3x3.*--size"):
+        check_layer(model, "0.0", torch.zeros(1, 3, 3, 3))
     skipping = SharedReLU()
     skipping.unused = nn.Conv2d(3, 3, 1)
     with pytest.raises(SycamError, match=r"layer 'unused' \(Conv2d\) does not run"):
         check_layer(skipping, "unused", example)
     with pytest.raises(SycamError, match="no layer whose output is a map larger than 1x1"):
         find_target_layer(nn.Sequential(nn.Flatten(), nn.Linear(192, 3)), example)
-    with pytest.raises(SycamError, match="VisionTransformer is a transformer"):
-        find_target_layer(zoo("vit_b_16"), torch.zeros(1, 3, 224, 224, device="meta"))
+
+
+@pytest.mark.parametrize(
+    ("name", "side", "usual", "layer"),
+    [
+        ("mobilenet_v2", 32, "features.18", "features.13"),
+        ("resnet18", 32, "layer4.1", "layer3.1"),
+        ("inception_v3", 96, "Mixed_7c", "Mixed_6e"),
+    ],
+)
+def test_small_images_say_which_earlier_layer_is_read(name, side, usual, layer):
+    found = choose_layer(zoo(name), torch.zeros(1, 3, side, side, device="meta"))
+    assert found.layer == layer
+    assert found.note.startswith(
+        f"at {side}x{side} pixels the usual layer, {usual!r}, has maps of a single pixel, so the earlier"
+    )
+    assert not choose_layer(zoo(name), torch.zeros(1, 3, 299, 299, device="meta")).note
+
+
+def test_one_module_under_two_names_is_found_under_both():
+    model = SharedReLU()
+    model.again = model.conv2
+    check_layer(model, "again", torch.zeros(1, 3, 8, 8))
 
 
 class Two(nn.Module):

@@ -263,7 +263,10 @@ def test_linear_head_is_found_by_what_it_computes(request):
         nn.Sequential(nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 4)),
         nn.Sequential(nn.AdaptiveMaxPool2d(1), nn.Flatten(), nn.Linear(4, 4)),
         nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 4), nn.Hardtanh(-3, 3)),
-        nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 4), nn.Linear(4, 4)),
+        nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 4)),
+        nn.Sequential(nn.MaxPool2d(2), nn.Flatten(), nn.Linear(4, 4)),
+        nn.Sequential(nn.Flatten(), nn.Linear(16, 8), nn.ReLU(), nn.Linear(8, 4)),  # as VGG
+        nn.Sequential(nn.Flatten(), nn.Linear(16, 4)),  # linear, but not in the means
         nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.LayerNorm(4), nn.Linear(4, 4)),
     ],
 )
@@ -271,10 +274,61 @@ def test_heads_that_look_linear_and_are_not(tail):
     assert linear_head(Network(nn.Sequential(nn.Conv2d(3, 4, 1), tail), PREP, "0")) is None
 
 
-def test_linear_heads_in_other_clothes():
-    conv = nn.Sequential(nn.Conv2d(3, 4, 1), nn.Dropout(), nn.Conv2d(4, 5, 1, bias=False), nn.AdaptiveAvgPool2d(1), nn.Flatten())
-    found = linear_head(Network(conv, PREP, "0"))
-    assert found.bias.tolist() == [0.0] * 5
+class MeanPooled(nn.Module):
+    """Global pooling by a method, without a module of its own."""
+
+    def __init__(self, bias: bool) -> None:
+        super().__init__()
+        self.conv, self.fc = nn.Conv2d(3, 4, 1), nn.Linear(4, 5, bias=bias)
+        self.aux = nn.Linear(4, 5)  # of the head's shape, registered later, and never run
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc(self.conv(x).mean((2, 3)))
+
+
+def trained_norm(module: nn.Module) -> nn.Module:
+    """A batch norm as after training: statistics and factors that are not 0 and 1."""
+    generator = torch.Generator().manual_seed(4)
+    with torch.no_grad():
+        for tensor in (module.running_mean, module.running_var, module.weight, module.bias):
+            tensor.copy_(torch.rand(tensor.shape, generator=generator) + 0.5)
+    return module
+
+
+HEADS = {
+    "pool, flatten, dropout, linear": lambda: nn.Sequential(
+        nn.Conv2d(3, 4, 1), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Dropout(), nn.Linear(4, 5)
+    ),
+    "1x1 convolution, then pooling": lambda: nn.Sequential(
+        nn.Conv2d(3, 4, 1), nn.Dropout(), nn.Conv2d(4, 5, 1), nn.AdaptiveAvgPool2d(1), nn.Flatten()
+    ),
+    "pooling, then 1x1 convolution, unbiased": lambda: nn.Sequential(
+        nn.Conv2d(3, 4, 1), nn.AdaptiveAvgPool2d(1), nn.Conv2d(4, 5, 1, bias=False), nn.Flatten()
+    ),
+    "mean, linear": lambda: MeanPooled(True),
+    "mean, unbiased linear": lambda: MeanPooled(False),
+    "two linear layers": lambda: nn.Sequential(
+        nn.Conv2d(3, 4, 1), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 4), nn.Linear(4, 5)
+    ),
+    "batch norm, pool, linear": lambda: nn.Sequential(
+        nn.Conv2d(3, 4, 1), trained_norm(nn.BatchNorm2d(4)), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 5)
+    ),
+}
+
+
+@pytest.mark.parametrize("make", HEADS.values(), ids=HEADS.keys())
+def test_linear_heads_in_other_clothes(make):
+    torch.manual_seed(6)
+    network = Network(make(), PREP, "conv" if isinstance(make(), MeanPooled) else "0")
+    head = linear_head(network)
+    A = torch.randn(3, 4, 2, 2)
+    # By automatic differentiation: ∂logits/∂A is W/Z at every pixel, and the logits of zero maps are b.
+    jacobian = torch.autograd.functional.jacobian(lambda a: network.tail(a[None])[0], A[0])  # [5, 4, 2, 2]
+    torch.testing.assert_close(head.weight[:, :, None, None].expand(5, 4, 2, 2), 4 * jacobian, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(head.bias, network.tail(0 * A[:1])[0].detach(), rtol=1e-6, atol=1e-7)
+
+
+def test_no_linear_head_where_the_model_is_not_one():
     assert linear_head(Network(Untraceable(), Preprocessing(8, (0.5,) * 3, (0.5,) * 3))) is None
 
 
