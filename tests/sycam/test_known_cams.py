@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from sycam.baselines import BASELINES
 from sycam.cams import cam_from_text, cams_in, file_text, find_cam, find_cams, known_cams
 from sycam.errors import SycamError
 from sycam.terminals import TERMINALS
@@ -209,9 +210,13 @@ def test_a_name_ignores_case_and_dashes(spec):
 
 
 def test_all_names_every_known_cam():
-    assert {cam.name for cam in find_cams("all")} == set(SUMS)
-    with pytest.raises(SycamError, match=r"'all' names 9 CAMs \(CAM, Grad-CAM.*one is needed"):
-        find_cam("all")
+    assert {cam.name for cam in find_cams("known")} == set(known_cams())
+    assert {cam.name for cam in find_cams("baselines")} | {cam.name for cam in find_cams("controls")} == set(BASELINES)
+    assert [cam.name for cam in find_cams("all")] == [
+        cam.name for group in ("known", "baselines", "controls") for cam in find_cams(group)
+    ]
+    with pytest.raises(SycamError, match=r"'known' names \d+ CAMs \(CAM, Grad-CAM.*one is needed"):
+        find_cam("known")
 
 
 def test_a_term_is_a_cam():
