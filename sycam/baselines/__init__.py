@@ -6,9 +6,10 @@ Importing the package registers those below. A new one is one registered functio
 ['Centre-Gaussian', 'Fake-CAM', 'Random-CAM']
 """
 
-from sycam.baselines import controls, eigen, fullgrad, groupcam, polycam, reciprocam
+from sycam.baselines import controls, eigen, fullgrad, groupcam, integrated, polycam, reciprocam
 from sycam.baselines.registry import BASELINES, Baseline, register_baseline
 
 __all__ = [
-    "BASELINES", "Baseline", "controls", "eigen", "fullgrad", "groupcam", "polycam", "reciprocam", "register_baseline",
+    "BASELINES", "Baseline", "controls", "eigen", "fullgrad", "groupcam", "integrated", "polycam", "reciprocam",
+    "register_baseline",
 ]  # fmt: skip

@@ -1,9 +1,9 @@
 """CAMs by principal components of the activations: EigenCAM and Eigen-Grad-CAM.
 
 With the activations of an image as a matrix X of pixels × channels, X = UΣVᵀ, the map is the projection X·v₁ on the first
-principal component. A singular vector has no sign of its own. Here the map points where the channels' sum Σ_k X_k does: their
-inner product over pixels is not negative. Libraries that leave the sign to the SVD's implementation draw the background on some
-images.
+principal component. A singular vector has no sign of its own, and libraries that leave it to the SVD's implementation draw the
+background on some images. Here a projection that is not centred has a sum over pixels that is not negative, so that its map is
+never empty; one that is centred, whose sum is 0, agrees with the channels' sum Σ_k X_k: their inner product is not negative.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from sycam.terminals.view import View
 @register_baseline(
     "EigenCAM",
     passes="1 forward, 1 eigenvalue problem of min(Z, K)²",
-    reference="Muhammad & Yeasin, Eigen-CAM, IJCNN 2020, eqs. 4 and 5",
+    reference="Muhammad & Yeasin, Eigen-CAM, IJCNN 2020",
 )
 def eigen_cam(view: View) -> Tensor:
     """Projection of the activations on their first principal component, not centred, as the paper writes it; of no class.
 
-    The sign is the one that agrees with Σ_k A_k, so on activations of a ReLU the map is nowhere negative.
+    The sign makes the sum over pixels positive; on activations of a ReLU the map is then nowhere negative.
     """
     return principal_projection(view.A)
 
@@ -56,15 +56,15 @@ def principal_projection(maps: Tensor, centred: bool = False) -> Tensor:
         centred: take each map's spatial mean off first.
 
     Returns:
-        [N, h, w], of the sign that agrees with the sum of `maps` over channels.
+        [N, h, w], of the sign that makes its sum positive, or, centred, that agrees with the sum of `maps` over channels.
 
     >>> principal_projection(torch.tensor([[[[3.0, 0.0]], [[4.0, 0.0]]]])).tolist()
     [[[5.0, 0.0]]]
     """
     X = maps.flatten(2).transpose(1, 2).double()  # [N, Z, K]
-    towards = X.sum(2)  # [N, Z]
+    towards = torch.ones_like(X[:, :, 0])  # [N, Z]
     if centred:
-        X = X - X.mean(1, keepdim=True)
+        towards, X = X.sum(2), X - X.mean(1, keepdim=True)
     # σ₁u₁ = X·v₁; the smaller of the two Gram matrices has the same eigenvalues and is solved faster than the SVD.
     if X.shape[1] <= X.shape[2]:
         values, vectors = torch.linalg.eigh(X @ X.mT)

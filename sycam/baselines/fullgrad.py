@@ -19,7 +19,7 @@ from sycam.terminals.view import View
 @register_baseline(
     "FullGrad",
     passes="1 forward, 1 backward, of the whole network",
-    reference="Srinivas & Fleuret, Full-gradient representation for neural network visualization, NeurIPS 2019, eq. 8",
+    reference="Srinivas & Fleuret, Full-gradient representation for neural network visualization, NeurIPS 2019",
 )
 def full_grad(view: View) -> Tensor:
     """ψ(∂y/∂x · x) + Σ over layers and channels of ψ(∂y/∂b · b), ψ being absolute value, min-max of each map, and upsampling.

@@ -19,7 +19,7 @@ RADIUS, SIGMA = 25, 50.0  # of the blur: 51×51 pixels
 @register_baseline(
     "Group-CAM",
     passes="1 forward, 1 backward, 32 + 1 forward",
-    reference="Zhang et al., Group-CAM, arXiv 2103.13859 (2021), eqs. 3 to 8, with the authors' 32 groups, quantile 0.7 and blur",
+    reference="Zhang et al., Group-CAM, arXiv 2103.13859 (2021), with the authors' 32 groups, quantile 0.7 and blur",
 )
 @torch.no_grad()
 def group_cam(view: View) -> Tensor:

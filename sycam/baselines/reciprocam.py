@@ -15,7 +15,7 @@ KERNEL = ((1 / 16, 1 / 8, 1 / 16), (1 / 8, 1 / 4, 1 / 8), (1 / 16, 1 / 8, 1 / 16
 @register_baseline(
     "ReciproCAM",
     passes="1 forward, Z of the tail only",
-    reference="Byun & Lee, ReciproCAM, CVPR-W 2024 (arXiv 2209.14074), eqs. 3 to 6, with its 3×3 Gaussian",
+    reference="Byun & Lee, ReciproCAM, CVPR-W 2024 (arXiv 2209.14074), with its 3×3 Gaussian",
 )
 @torch.no_grad()
 def recipro_cam(view: View) -> Tensor:
