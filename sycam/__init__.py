@@ -15,10 +15,10 @@ from .run.result import Result
 from .synthesis.observe import Observer, Progress
 from .synthesis.settings import Settings
 from .synthesis.synthesize import synthesize
-from .terminals import TERMINALS, View, register_terminal
+from .terminals import TERMINALS, TerminalSettings, View, register_terminal
 
 __all__ = [
     "METRICS", "TERMINALS", "Cam", "ImageSet", "Metric", "Network", "Observer", "Preprocessing", "Progress", "Query", "Result",
-    "Settings", "SycamError", "View", "find_cam", "find_cams", "heatmaps", "known_cams", "load_images", "load_network",
-    "register_metric", "register_terminal", "score", "synthesize",
+    "Settings", "SycamError", "TerminalSettings", "View", "find_cam", "find_cams", "heatmaps", "known_cams", "load_images",
+    "load_network", "register_metric", "register_terminal", "score", "synthesize",
 ]  # fmt: skip

@@ -17,6 +17,7 @@ from sycam.network import Network, load_network
 from sycam.oracle.metric_oracle import require_masks
 from sycam.run.result import Result, cam_heatmaps
 from sycam.synthesis.goals import find_metric
+from sycam.terminals import TerminalSettings
 
 CamLike = str | Path | Cam | Baseline | Result
 
@@ -27,6 +28,7 @@ def heatmaps(
     images: Tensor,
     layer: str | None = None,
     classes: Tensor | None = None,
+    settings: TerminalSettings | None = None,
 ) -> Tensor:
     """Heatmaps of one CAM.
 
@@ -37,6 +39,7 @@ def heatmaps(
         images: normalised, [B, 3, H, W].
         layer: the target layer; None for the usual one. Given with a `Network` it must be that network's.
         classes: [B], the image class to explain; None for the predicted one.
+        settings: samples, steps, orderings and the seed of terminals; None for a result's own, and else the defaults.
 
     Returns:
         [B, H, W] in [0, 1], on the model's device.
@@ -56,7 +59,8 @@ def heatmaps(
     network = _network(model, layer, images)
     _check_classes(classes, len(images), network)
     images = images.to(next((p.dtype for p in network.model.parameters()), images.dtype))
-    return cam_heatmaps([chosen], network, images, classes)[0]
+    settings = settings or (cam.terminal_settings if isinstance(cam, Result) else None)
+    return cam_heatmaps([chosen], network, images, classes, settings=settings)[0]
 
 
 def score(
@@ -66,6 +70,7 @@ def score(
     images: ImageSet,
     layer: str | None = None,
     classes: Tensor | None = None,
+    settings: TerminalSettings | None = None,
 ) -> Tensor:
     """The metric of one CAM on each image.
 
@@ -74,7 +79,7 @@ def score(
         metric: a name of `sycam list metrics`, `file.py:Name` of your own, or a `Metric`.
         model: see `heatmaps`.
         images: pixels with labels and masks, from `load_images`.
-        layer, classes: see `heatmaps`.
+        layer, classes, settings: see `heatmaps`.
 
     Returns:
         [N] float64 on the CPU, in the metric's own units.
@@ -94,9 +99,10 @@ def score(
         raise SycamError(f"score takes an ImageSet, from load_images(path, network.preprocessing), not {type(images).__name__}")
     network = _network(model, layer, images.pixels)
     _check_classes(classes, len(images), network)
+    settings = settings or (cam.terminal_settings if isinstance(cam, Result) else None)
     asked = find_metric(metric)
     require_masks(asked, images)
-    return compare([chosen], [asked], network, images, classes).scores[asked.name][0]
+    return compare([chosen], [asked], network, images, classes, settings=settings).scores[asked.name][0]
 
 
 def _check_classes(classes: Tensor | None, count: int, network: Network) -> None:

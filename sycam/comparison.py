@@ -16,7 +16,7 @@ from sycam.metrics.registry import Metric
 from sycam.network import Network
 from sycam.network.batching import images_at_once
 from sycam.oracle import MetricOracle, TerminalCache
-from sycam.terminals import View
+from sycam.terminals import TerminalSettings, View
 
 
 @dataclass
@@ -43,6 +43,7 @@ def compare(
     images: ImageSet,
     classes: Tensor | None = None,
     *,
+    settings: TerminalSettings | None = None,
     skip: bool = False,
     on_batch: Callable[[int], None] | None = None,
 ) -> Comparison:
@@ -54,6 +55,7 @@ def compare(
         network: the CNN.
         images: pixels, labels, masks.
         classes: [N], the image class that is explained; None for the predicted one.
+        settings: samples, steps, orderings and the seed of the terminals, and of Random-CAM.
         skip: leave a CAM out, with its reason, where the network cannot give a terminal it uses, where it cannot have the
             baseline, or where it is not finite on an image; False to raise then.
         on_batch: told after each batch of terminals how many images are done.
@@ -77,7 +79,7 @@ def compare(
     """
     refused: dict[str, str] | None = {} if skip else None
     names = sorted({name for cam in cams for name in cam.terminals})
-    cache = TerminalCache(network, images, names, classes, on_batch=on_batch, refused=refused)
+    cache = TerminalCache(network, images, names, classes, settings=settings, on_batch=on_batch, refused=refused)
     reasons: dict[int, str] = {}  # by place in `cams`
     for place, cam in enumerate(cams):
         missing = [name for name in cam.terminals if name in (refused or {})]
@@ -149,7 +151,7 @@ def _score_baselines(
     network, images = cache.network, cache.images
     for batch in torch.arange(len(cache)).split(images_at_once(network.device, *images.pixels.shape[-2:])):
         at = slice(int(batch[0]), int(batch[-1]) + 1)
-        view = View(network, images.normalised(at, network), cache.classes[at])
+        view = View(network, images.normalised(at, network), cache.classes[at], settings=cache.settings)
         for place, baseline in baselines.items():
             if place in reasons:
                 continue

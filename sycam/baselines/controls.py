@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
-
 import torch
 from torch import Tensor
 
 from sycam.baselines.registry import register_baseline
+from sycam.terminals.randomness import generator, image_keys
 from sycam.terminals.view import View
 
 SPREAD = 0.25
@@ -36,9 +35,12 @@ def fake_cam(view: View) -> Tensor:
 def random_cam(view: View) -> Tensor:
     """Each channel's map with a weight drawn uniformly from [−1, 1).
 
-    The draw is seeded by the pixels of the image, so that an image has the same map in every batch, order and run.
+    The draw is seeded by the settings' seed and the pixels of the image, so that an image has the same map in every batch, order
+    and run.
     """
-    weights = torch.stack([_draw(image, view.A.shape[1]) for image in _pixels(view)])
+    K = view.A.shape[1]
+    uniform = [torch.rand(K, generator=generator(key, "Random-CAM"), dtype=torch.float64) for key in image_keys(view)]
+    weights = 2 * torch.stack(uniform) - 1  # [N, K]
     return torch.einsum("nk,nkhw->nhw", weights.to(view.A), view.A)
 
 
@@ -56,17 +58,3 @@ def centre_gaussian(view: View) -> Tensor:
     x = (torch.arange(width, dtype=torch.float64) + 0.5) / width - 0.5
     squared = y[:, None] ** 2 + x[None, :] ** 2
     return torch.exp(-squared / (2 * SPREAD**2)).to(view.images).expand(len(view), height, width)
-
-
-def _pixels(view: View) -> Tensor:
-    """The images before normalisation, uint8 [N, C, H, W] on the CPU: whole numbers forget a device's rounding."""
-    preprocessing = view.network.preprocessing
-    images = view.images.detach().cpu().double()
-    mean, std = (torch.tensor(v, dtype=torch.float64)[:, None, None] for v in (preprocessing.mean, preprocessing.std))
-    return ((images * std + mean) * 255).round().clamp(0, 255).to(torch.uint8)
-
-
-def _draw(image: Tensor, channels: int) -> Tensor:
-    digest = hashlib.sha256(image.contiguous().numpy().tobytes()).digest()
-    generator = torch.Generator().manual_seed(int.from_bytes(digest[:7], "little"))
-    return 2 * torch.rand(channels, generator=generator, dtype=torch.float64) - 1

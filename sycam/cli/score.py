@@ -19,6 +19,7 @@ from sycam.network import Network
 from sycam.run.result import interval
 from sycam.synthesis.goals import find_metric
 from sycam.synthesis.synthesize import check_labels
+from sycam.terminals import TerminalSettings
 
 from . import console, options
 
@@ -44,6 +45,13 @@ def score(
     device: options.Device = "cpu",
     classes: options.Classes = "predicted",
     seed: options.Seed = 0,
+    noise_samples: options.NoiseSamples = None,
+    noise_level: options.NoiseLevel = None,
+    path_steps: options.PathSteps = None,
+    shap_orderings: options.ShapOrderings = None,
+    opti_steps: options.OptiSteps = None,
+    finer_classes: options.FinerClasses = None,
+    finer_strength: options.FinerStrength = None,
     as_json: options.Json = False,
 ) -> None:
     """Score CAMs side by side, by one or more metrics, with 95% intervals.
@@ -63,7 +71,12 @@ def score(
     pool = load_images(images, network.preprocessing, limit=limit, seed=seed)
     check_labels(pool, network, classes)
     labels = pool.labels if classes == "labelled" else None
-    found = compare(named, metrics, network, pool, labels, skip=any(spec in GROUPS for spec in cams))
+    settings = options.terminals(
+        TerminalSettings(seed), noise_samples=noise_samples, noise_level=noise_level,
+        path_steps=path_steps, shap_orderings=shap_orderings, opti_steps=opti_steps, finer_classes=finer_classes,
+        finer_strength=finer_strength,
+    )  # fmt: skip
+    found = compare(named, metrics, network, pool, labels, settings=settings, skip=any(spec in GROUPS for spec in cams))
     for name, count in found.without_mask.items():
         console.warn(f"{count} of {len(pool)} images have no mask and are left out of {name}")
     for cam, reason in found.skipped:
@@ -72,7 +85,7 @@ def score(
         raise SycamError("this network can have none of these CAMs; the warnings above say why")
     table = {m.name: [interval(values) for values in found.scores[m.name]] for m in metrics}
     if as_json:
-        console.print_json(_document(found, metrics, table, network, pool.digest(), len(pool), classes))
+        console.print_json(_document(found, metrics, table, network, pool.digest(), len(pool), classes, settings))
         return
     console.out.print(_table(found.cams, metrics, table))
     console.out.print(
@@ -104,7 +117,7 @@ def _table(cams: list[AnyCam], metrics: list[Metric], table: dict[str, list[dict
 
 def _document(
     found: Comparison, metrics: list[Metric], table: dict[str, list[dict[str, float]]], network: Network, digest: str, count: int,
-    classes: str,
+    classes: str, settings: TerminalSettings,
 ) -> dict[str, Any]:  # fmt: skip
     return {
         "scores": [
@@ -121,6 +134,7 @@ def _document(
         "metrics": [{"name": m.name, "direction": m.direction, "source": m.source} for m in metrics],
         "images": {"count": count, "sha256": digest},
         "protocol": f"masked pixels: mean colour; class: {classes}",
+        "terminal_settings": settings.describe(),
         "network": network.describe(),
         "torch": torch.__version__,
     }

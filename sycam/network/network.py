@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 
 from sycam.errors import SycamError
 from sycam.network.cut import cut
@@ -137,6 +137,20 @@ class Network:
         self._look(logits)
         return logits.clone()  # leaves inference mode, so that it may take part in a gradient
 
+    def differentiable(self, images: Tensor) -> Tensor:
+        """Logits [N, C] of images [N, 3, H, W], with history back to the images if they require grad and grad mode is on.
+
+        Raises:
+            SycamError: as `logits`; or the images require grad and the model cuts the history.
+        """
+        with evaluating(self.model):
+            logits = first_tensor(self.model(self._placed(images)), self.name)
+        self.passes.full += len(images)
+        self._look(logits.detach())
+        if images.requires_grad and torch.is_grad_enabled() and not logits.requires_grad:
+            raise SycamError(f"no gradient reaches the image from the logits of {self.name}: the model switches gradients off")
+        return logits
+
     def activations(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """The layer's activations A [N, K, h, w] and the logits [N, C] of images [N, 3, H, W], in one pass."""
         with evaluating(self.model), torch.no_grad(), catching(self._module) as caught:
@@ -169,6 +183,11 @@ class Network:
     def needs_images(self) -> bool:
         """Whether `tail` and `gradient` run the whole model, because it could not be cut."""
         return self._cut.tail is None
+
+    @property
+    def tail_graph(self) -> fx.GraphModule | None:
+        """The traced part after the layer, which shares the model's modules; None where `needs_images`."""
+        return self._cut.tail
 
     @property
     def cut_reason(self) -> str:

@@ -15,7 +15,7 @@ from sycam.cams import AnyCam, Cam
 from sycam.metrics.aggregate import bootstrap_interval, paired_difference_interval
 from sycam.metrics.registry import Metric
 from sycam.network import Network
-from sycam.terminals import View
+from sycam.terminals import TerminalSettings, View
 from sycam.theory import Evaluator, heatmaps_of
 from sygus import Term
 
@@ -115,6 +115,11 @@ class Result:
         """The answer as a SyGuS-IF define-fun."""
         return self.answer.cam.define_fun()
 
+    @property
+    def terminal_settings(self) -> TerminalSettings:
+        """With which the run computed its terminals."""
+        return TerminalSettings(**self.manifest["terminal_settings"])
+
     def cam(self, images: Tensor, classes: Tensor | None = None) -> Tensor:
         """Heatmaps of the answer.
 
@@ -125,7 +130,7 @@ class Result:
         Returns:
             [B, H, W] in [0, 1].
         """
-        return cam_heatmaps([self.answer.cam], self.network, images, classes)[0]
+        return cam_heatmaps([self.answer.cam], self.network, images, classes, settings=self.terminal_settings)[0]
 
     def describe(self) -> dict[str, Any]:
         """The result as plain data: what `--json` prints and `result.json` holds."""
@@ -160,7 +165,12 @@ class Result:
 
 
 def cam_heatmaps(
-    cams: Sequence[AnyCam], network: Network, images: Tensor, classes: Tensor | None = None, batch: int = 32
+    cams: Sequence[AnyCam],
+    network: Network,
+    images: Tensor,
+    classes: Tensor | None = None,
+    batch: int = 32,
+    settings: TerminalSettings | None = None,
 ) -> Tensor:
     """Heatmaps of CAMs on normalised images [B, 3, H, W]: [len(cams), B, H, W] in [0, 1].
 
@@ -171,7 +181,8 @@ def cam_heatmaps(
     terms = [cam.term for cam in cams if isinstance(cam, Cam)]
     size = (images.shape[-2], images.shape[-1])
     for start in range(0, len(images), batch):
-        view = View(network, images[start : start + batch], None if classes is None else classes[start : start + batch])
+        part = slice(start, start + batch)
+        view = View(network, images[part], None if classes is None else classes[part], settings=settings)
         of_terms: Iterator[Tensor] = iter(())
         if terms:
             of_terms = iter(heatmaps_of(terms, Evaluator({name: view[name] for name in names}), size)[0])

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from sycam.network.network import Network
 from sycam.terminals.registry import terminal
+from sycam.terminals.settings import TerminalSettings
 
 
 class View:
@@ -24,8 +25,10 @@ class View:
         logits: of these images, [N, C].
         chunk: how many images one batch may hold at most when a terminal needs many passes for each image; it changes speed and
             memory, and results by rounding only.
+        settings: samples, steps, orderings and the seed of the terminals that have such.
 
     Attributes:
+        keys: of the images' random numbers, see `sycam.terminals.randomness`.
         extra: what several terminals share, under a name of their choosing.
 
     >>> from torch import nn
@@ -46,10 +49,13 @@ class View:
         activations: Tensor | None = None,
         logits: Tensor | None = None,
         chunk: int = 64,
+        settings: TerminalSettings | None = None,
     ) -> None:
         self.network = network
         self.images = images.to(network.device)
         self.chunk = chunk
+        self.settings = settings or TerminalSettings()
+        self.keys: list[bytes] | None = None
         self._given_classes = None if classes is None else classes.to(network.device, torch.int64)
         self._given = None if activations is None or logits is None else (activations, logits)
         self._values: dict[str, Tensor] = {}
