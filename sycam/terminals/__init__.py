@@ -1,7 +1,8 @@
 """Terminals: what a CNN and an image give a grammar's leaves. Importing the package registers those below."""
 
-# isort: off  (in the order in which people want to see them)
-from sycam.terminals import deeplift, gradients, head, masking, noise, opti, relevance, shapley
+# In the order in which people want to see them listed.
+# isort: off
+from sycam.terminals import gradients, head, masking, deeplift, shapley, opti, noise, relevance
 
 # isort: on
 from sycam.terminals.registry import TERMINALS, Terminal, register_terminal, terminal

@@ -18,7 +18,9 @@ from torch import Tensor, fx, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from sycam.errors import SycamError
-from sycam.network.network import Network
+from sycam.network.network import Network, Passes
+
+TOLERANCE = 1e-4  # relative to the largest logit; a fused normalisation rounds
 
 
 class Addition(nn.Module):
@@ -94,15 +96,34 @@ def modular_tail(network: Network) -> fx.GraphModule:
         SycamError: the network could not be cut at its layer.
     """
     if "modular tail" not in network.memo:
-        tail = network.tail_graph
-        if tail is None:
-            raise SycamError(
-                f"the part of {network.name} after layer {network.layer!r} cannot be taken apart ({network.cut_reason}), which "
-                "lift, lift_map, lrp and lrp_contrast need: leave them out of the grammar, or name another --layer"
-            )
-        example = torch.zeros(2, network.channels, *network.map_size, device=network.device, dtype=network_dtype(network))
-        network.memo["modular tail"] = _rewritten(tail, example)
+        reason, tail = network.cut_reason, network.tail_graph
+        if tail is not None and not network.needs_images:
+            generator = torch.Generator().manual_seed(0)
+            example = torch.randn(2, network.channels, *network.map_size, generator=generator)
+            example = example.to(network.device, network_dtype(network))
+            try:
+                tail = _rewritten(tail, example)
+                reason = _difference(network, tail, example)
+            except Exception as problem:  # noqa: BLE001 - a traced model may hold any call; drop and shap still work
+                reason = f"{type(problem).__name__}: {(str(problem).splitlines() or [''])[0]}"
+            if not reason:
+                network.memo["modular tail"] = tail
+                return tail
+        raise SycamError(
+            f"the part of {network.name} after layer {network.layer!r} cannot be taken apart ({reason}), which lift, lift_map, "
+            "lrp and lrp_contrast need: leave them out of the grammar, or name another --layer"
+        )
     return network.memo["modular tail"]
+
+
+def _difference(network: Network, tail: fx.GraphModule, example: Tensor) -> str:
+    """What is wrong with the modular tail, in words; nothing where its logits are the network's."""
+    passes = Passes(**vars(network.passes))
+    with torch.no_grad():
+        expected, found = network.tail(example), tail(example)
+    network.passes = passes  # the verification is not the run's work
+    difference = float((found - expected).abs().max() / expected.abs().max().clamp(min=1e-12))
+    return "" if difference <= TOLERANCE else f"its logits as modules differ by {difference:.1e} of the largest"
 
 
 def network_dtype(network: Network) -> torch.dtype:
@@ -221,7 +242,8 @@ def _hookable(module: nn.Module) -> nn.Module:
 def _stand_in(function: Callable[[Tensor], Tensor]) -> nn.Module:
     """A pointwise function in the form of a module whose type captum and zennit know: their rules ask its input and output."""
     module = nn.ReLU()
-    module.forward = function  # type: ignore[method-assign,assignment]
+    # A module itself would become a part of this one, and ReLU's own forward would run.
+    module.forward = lambda x: function(x)  # type: ignore[method-assign,assignment]
     return module
 
 

@@ -70,7 +70,9 @@ def _loss(view: View, u: Tensor, A: Tensor, images: Tensor, classes: Tensor) -> 
     loss = -view.network.differentiable(_masked(view, images, mask)).gather(1, classes[:, None])[:, 0]
     (gradient,) = torch.autograd.grad(loss.sum(), u)
     view.network.passes.backward += len(u)
-    return loss.detach(), gradient
+    # A dead channel's weight only scales the map, which min-max undoes: what is left of its gradient is rounding, and Adam would
+    # stretch that to full steps.
+    return loss.detach(), gradient * A.flatten(2).any(-1)
 
 
 def _masked(view: View, images: Tensor, mask: Tensor) -> Tensor:

@@ -52,18 +52,20 @@ class View:
         settings: TerminalSettings | None = None,
     ) -> None:
         self.network = network
-        self.images = images.to(network.device)
+        self.images = _ordinary(images.to(network.device))
         self.chunk = chunk
         self.settings = settings or TerminalSettings()
         self.keys: list[bytes] | None = None
-        self._given_classes = None if classes is None else classes.to(network.device, torch.int64)
+        self._given_classes = None if classes is None else _ordinary(classes.to(network.device, torch.int64))
         self._given = None if activations is None or logits is None else (activations, logits)
         self._values: dict[str, Tensor] = {}
         self.extra: dict[str, tuple[Tensor, ...]] = {}
 
     def __getitem__(self, name: str) -> Tensor:
         if name not in self._values:
-            self._values[name] = terminal(name).compute(self)
+            # A caller's inference mode would give tensors that may not enter the graphs that some terminals need.
+            with torch.inference_mode(False), torch.no_grad():
+                self._values[name] = terminal(name).compute(self)
         return self._values[name]
 
     def __len__(self) -> int:
@@ -71,7 +73,10 @@ class View:
 
     @cached_property
     def _forward(self) -> tuple[Tensor, Tensor]:
-        return self._given if self._given is not None else self.network.activations(self.images)
+        with torch.inference_mode(False):
+            if self._given is None:
+                return self.network.activations(self.images)
+            return _ordinary(self._given[0]), _ordinary(self._given[1])
 
     @property
     def A(self) -> Tensor:
@@ -86,13 +91,23 @@ class View:
     @cached_property
     def probabilities(self) -> Tensor:
         """Softmax of the logits, [N, C]."""
-        return self.logits.softmax(1)
+        with torch.inference_mode(False):
+            return self.logits.softmax(1)
 
     @cached_property
     def classes(self) -> Tensor:
         """The image class that terminals speak of, int64 [N]: given, or predicted."""
-        return self.logits.argmax(1) if self._given_classes is None else self._given_classes
+        with torch.inference_mode(False):
+            return self.logits.argmax(1) if self._given_classes is None else self._given_classes
 
     def of_class(self, values: Tensor) -> Tensor:
         """Each image's entry for its class: [N, C] to [N, 1]."""
         return values.gather(1, self.classes[:, None])
+
+
+def _ordinary(tensor: Tensor) -> Tensor:
+    """The tensor, or a copy if it was born in inference mode and so could not enter a graph."""
+    if not tensor.is_inference():
+        return tensor
+    with torch.inference_mode(False):
+        return tensor.clone()
