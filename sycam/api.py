@@ -7,17 +7,19 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from sycam.cams import Cam, find_cam
+from sycam.baselines import Baseline
+from sycam.cams import AnyCam, Cam, find_cam
+from sycam.comparison import compare
 from sycam.errors import SycamError
 from sycam.images import ImageSet
 from sycam.metrics.registry import Metric
 from sycam.network import Network, load_network
-from sycam.oracle import MetricOracle, TerminalCache
+from sycam.oracle.metric_oracle import require_masks
 from sycam.run.result import Result, cam_heatmaps
 from sycam.synthesis.goals import find_metric
 from sycam.terminals import TerminalSettings
 
-CamLike = str | Path | Cam | Result
+CamLike = str | Path | Cam | Baseline | Result
 
 
 def heatmaps(
@@ -31,7 +33,8 @@ def heatmaps(
     """Heatmaps of one CAM.
 
     Args:
-        cam: a known CAM ("gradcam"), a term's text ("(gap G)"), a `.sy` file, a run's folder, or a result.
+        cam: a known CAM ("gradcam"), a baseline or control ("eigencam"), a term's text ("(gap G)"), a `.sy` file, a
+            run's folder, or a result.
         model: a CNN that returns logits; a `Network`; or a name, see `load_network`.
         images: normalised, [B, 3, H, W], or [B, 1, H, W] for a network of grey images.
         layer: the target layer; None for the usual one. Given with a `Network` it must be that network's.
@@ -100,21 +103,9 @@ def score(
     network = _network(model, layer, images.pixels)
     _check_classes(classes, len(images), network)
     settings = settings or (cam.terminal_settings if isinstance(cam, Result) else None)
-    cache = TerminalCache(network, images, chosen.terminals, classes, settings=settings)
-    return score_cams([chosen], MetricOracle(cache, find_metric(metric)))[0]
-
-
-def score_cams(cams: list[Cam], oracle: MetricOracle) -> Tensor:
-    """The oracle's metric of CAMs on all its images: [len(cams), N] float64 on the CPU.
-
-    Raises:
-        SycamError: a CAM is not finite on an image.
-    """
-    maps, finite = oracle.maps([cam.term for cam in cams])
-    if not bool(finite.all()):
-        which, image = (int(i) for i in (~finite).nonzero()[0])
-        raise SycamError(f"{cams[which].name} is NaN or infinite on {oracle.cache.images.names[image]}")
-    return oracle.score(maps, torch.arange(len(oracle.cache)))
+    asked = find_metric(metric)
+    require_masks(asked, images)
+    return compare([chosen], [asked], network, images, classes, settings=settings).scores[asked.name][0]
 
 
 def _check_classes(classes: Tensor | None, count: int, network: Network) -> None:
@@ -128,10 +119,10 @@ def _check_classes(classes: Tensor | None, count: int, network: Network) -> None
         raise SycamError(f"{network.name} has the classes 0 to {network.n_classes - 1}; got {classes.tolist()}")
 
 
-def _cam(cam: CamLike) -> Cam:
+def _cam(cam: CamLike) -> AnyCam:
     if isinstance(cam, Result):
         return cam.answer.cam
-    return cam if isinstance(cam, Cam) else find_cam(str(cam))
+    return cam if isinstance(cam, Cam | Baseline) else find_cam(str(cam))
 
 
 def _network(model: nn.Module | Network | str, layer: str | None, images: Tensor) -> Network:

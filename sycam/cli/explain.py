@@ -19,7 +19,9 @@ from . import console, options
 
 
 def explain(
-    cam: Annotated[str, typer.Argument(help="A known CAM, a run's folder, a .sy file, or a term such as '(gap G)'.")],
+    cam: Annotated[
+        str, typer.Argument(help="A name of `sycam list cams`, a run's folder, a .sy file, or a term such as '(gap G)'.")
+    ],
     image: Annotated[Path, typer.Argument(help="The image file.")],
     out: Annotated[Path, typer.Option(help="The PNG to write.")] = Path("explanation.png"),
     model: options.MaybeModel = None,
@@ -79,21 +81,21 @@ def explain(
     name = network.class_names[explained] if network.class_names else f"class {explained}"
     probability = float(probabilities[explained])
     explain_figure(
-        images.pixels[0], heatmap, out, image_class=name, probability=probability, expression=str(chosen.term),
+        images.pixels[0], heatmap, out, image_class=name, probability=probability, expression=chosen.expression,
         name=f"{chosen.name} on {image.name}" if chosen.origin != "term" else image.name,
     )  # fmt: skip
     if not bool(heatmap.any()):
-        console.warn(f"the heatmap is empty: the term is nowhere positive for {name}")
+        console.warn(f"the heatmap is empty: {chosen.name} is nowhere positive for {name}")
     if as_json:
         console.print_json(
             {
-                "image": str(image), "cam": chosen.name, "expression": str(chosen.term), "class": explained, "class_name": name,
+                "image": str(image), "cam": chosen.name, "expression": chosen.expression, "class": explained, "class_name": name,
                 "probability": probability, "picture": str(out), "network": network.describe(),
                 "terminal_settings": settings.describe(),
             }
         )  # fmt: skip
     else:
-        named = chosen.name if chosen.name == str(chosen.term) else f"{chosen.name}: {chosen.term}"
+        named = chosen.name if chosen.name == chosen.expression else f"{chosen.name}: {chosen.expression}"
         console.out.print(f"{name}, p = {probability:.3f}; {named}", soft_wrap=True, markup=False)
         console.out.print(f"picture  {out}", soft_wrap=True)
 

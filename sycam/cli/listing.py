@@ -9,6 +9,7 @@ import typer
 from rich.padding import Padding
 from rich.text import Text
 
+from sycam.baselines import BASELINES
 from sycam.cams import known_cams
 from sycam.metrics.registry import METRICS
 from sycam.terminals import TERMINALS
@@ -29,7 +30,7 @@ class What(str, Enum):
 
 
 def list_(what: Annotated[What, typer.Argument(help="What to list.")], as_json: options.Json = False) -> None:
-    """List metrics, terminals, operators, known CAMs or models."""
+    """List metrics, terminals, operators, CAMs (known ones, baselines, controls) or models."""
     entries = {
         What.metrics: _metrics, What.terminals: _terminals, What.operators: _operators, What.cams: _cams, What.models: _models,
     }[what]()  # fmt: skip
@@ -84,10 +85,17 @@ def _operators() -> list[dict[str, str]]:
 
 
 def _cams() -> list[dict[str, str]]:
-    return [
-        {"name": c.name, "sort": str(c.term.sort), "terminals": f"over {', '.join(c.terminals)}", "meaning": str(c.term)}
+    terms = [
+        {"name": c.name, "kind": c.kind, "sort": str(c.term.sort), "terminals": f"over {', '.join(c.terminals)}",
+         "passes": f"passes: {c.passes}", "meaning": c.expression, "source": c.reference}
         for c in known_cams().values()
-    ]
+    ]  # fmt: skip
+    functions = [
+        {"name": b.name, "kind": b.kind, "sort": b.expression, "passes": f"passes: {b.passes}", "meaning": b.doc.split("\n\n")[0],
+         "source": b.reference}
+        for b in sorted(BASELINES.values(), key=lambda b: b.kind)
+    ]  # fmt: skip
+    return [*terms, *functions]
 
 
 def _models() -> list[dict[str, str]]:

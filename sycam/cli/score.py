@@ -1,4 +1,4 @@
-"""`sycam score`: known CAMs and terms side by side."""
+"""`sycam score`: known CAMs, baselines, controls and terms side by side."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from sycam.cams import Cam, find_cams
+from sycam.baselines import Baseline
+from sycam.cams import GROUPS, AnyCam, find_cams
+from sycam.comparison import Comparison, compare
 from sycam.errors import SycamError
 from sycam.images import load_images
 from sycam.metrics.registry import Metric
-from sycam.network import Network, linear_head
-from sycam.oracle import MetricOracle, TerminalCache
+from sycam.network import Network
 from sycam.run.result import interval
 from sycam.synthesis.goals import find_metric
 from sycam.synthesis.synthesize import check_labels
@@ -24,7 +25,12 @@ from . import console, options
 
 
 def score(
-    cams: Annotated[list[str], typer.Argument(help="Known CAMs, 'all', .sy files, run folders, or terms such as '(gap G)'.")],
+    cams: Annotated[
+        list[str],
+        typer.Argument(
+            help="Names of `sycam list cams`; all, known, baselines, controls; .sy files, run folders; terms such as '(gap G)'."
+        ),
+    ],
     metric: Annotated[Optional[list[str]], typer.Option(help="One or more: sycam list metrics.")] = None,
     oracle: Annotated[Optional[list[str]], typer.Option(help="Metrics of your own: file.py:Name.")] = None,
     model: options.Model = "embedded",
@@ -49,9 +55,13 @@ def score(
     finer_strength: options.FinerStrength = None,
     as_json: options.Json = False,
 ) -> None:
-    """Score CAMs side by side, by one or more metrics, with 95% intervals."""
+    """Score CAMs side by side, by one or more metrics, with 95% intervals.
+
+    A CAM of a group (all, known, baselines, controls) that this network cannot have is skipped, with the reason; one that was
+    named is an error.
+    """
     metrics = [find_metric(name) for name in [*(metric or []), *(oracle or [])] or ["average-gain"]]
-    named = [cam for spec in cams for cam in find_cams(spec)]
+    named = list(dict.fromkeys(cam for spec in cams for cam in find_cams(spec)))
     network = options.network(model, weights, layer, size, resize, mean, std, device, output)
     if images is None:
         if model != "embedded":
@@ -61,45 +71,36 @@ def score(
         images = images_csv()
     pool = load_images(images, network.preprocessing, limit=limit, seed=seed)
     check_labels(pool, network, classes)
-    left_out = [] if linear_head(network) else [cam for cam in named if "fc" in cam.terminals]
-    for cam in left_out if "all" in cams else []:
-        console.warn(f"{cam.name} is left out: it needs global pooling and one linear layer after the target layer")
-        named.remove(cam)
     labels = pool.labels if classes == "labelled" else None
-    terminals = sorted({name for cam in named for name in cam.terminals})
     settings = options.terminals(
         TerminalSettings(seed), noise_samples=noise_samples, noise_level=noise_level,
         path_steps=path_steps, shap_orderings=shap_orderings, opti_steps=opti_steps, finer_classes=finer_classes,
         finer_strength=finer_strength,
     )  # fmt: skip
-    cache = TerminalCache(network, pool, terminals, labels, settings=settings)
-    table = {m.name: _scores(named, cache, m) for m in metrics}
+    found = compare(named, metrics, network, pool, labels, settings=settings, skip=any(spec in GROUPS for spec in cams))
+    for name, count in found.without_mask.items():
+        console.warn(f"{count} of {len(pool)} images have no mask and are left out of {name}")
+    for cam, reason in found.skipped:
+        console.warn(f"{cam.name} is skipped: {reason}")
+    if not found.cams:
+        raise SycamError("this network can have none of these CAMs; the warnings above say why")
+    table = {m.name: [interval(values) for values in found.scores[m.name]] for m in metrics}
     if as_json:
-        console.print_json(_document(named, metrics, table, network, pool.digest(), len(pool), classes, settings))
+        console.print_json(_document(found, metrics, table, network, pool.digest(), len(pool), classes, settings))
         return
-    console.out.print(_table(named, metrics, table))
+    console.out.print(_table(found.cams, metrics, table))
     console.out.print(
         f"{len(pool)} images, {classes} class, masked pixels: mean colour; {network.name} at {network.layer}", soft_wrap=True
     )
 
 
-def _scores(cams: list[Cam], cache: TerminalCache, metric: Metric) -> list[dict[str, float]]:
-    from sycam.api import score_cams
-
-    if metric.needs_masks and not bool(cache.images.has_mask.all()):
-        keep = cache.images.has_mask.nonzero()[:, 0]
-        if not len(keep):
-            raise SycamError(f"metric {metric.name!r} needs masks or boxes, and no image has any: give a CSV with them")
-        console.warn(f"{len(cache) - len(keep)} of {len(cache)} images have no mask and are left out of {metric.name}")
-        cache = cache.select(keep)
-    return [interval(values) for values in score_cams(cams, MetricOracle(cache, metric))]
-
-
-def _table(cams: list[Cam], metrics: list[Metric], table: dict[str, list[dict[str, float]]]) -> Table:
+def _table(cams: list[AnyCam], metrics: list[Metric], table: dict[str, list[dict[str, float]]]) -> Table:
     view = Table(
         caption="in per cent, with 95% intervals; the best of each column in bold", caption_justify="left", show_lines=True
     )
     view.add_column("CAM", ratio=1, min_width=16)
+    view.add_column("kind")
+    view.add_column("passes an image", max_width=22)
     best = {}
     for metric in metrics:
         view.add_column(f"{metric.name} {'↑' if metric.direction == 'high' else '↓'}", justify="right")
@@ -109,19 +110,28 @@ def _table(cams: list[Cam], metrics: list[Metric], table: dict[str, list[dict[st
         cells = [table[metric.name][i] for metric in metrics]
         firsts = [cell["mean"] == best[metric.name] for cell, metric in zip(cells, metrics, strict=True)]
         texts = [Text(console.interval_text(c, "\n"), style="bold" if f else "") for c, f in zip(cells, firsts, strict=True)]
-        view.add_row(console.cam_cell(cam.name, str(cam.term)), *texts)
+        view.add_row(
+            console.cam_cell(cam.name, cam.name if isinstance(cam, Baseline) else cam.expression), cam.kind, cam.passes, *texts
+        )
     return view
 
 
 def _document(
-    cams: list[Cam], metrics: list[Metric], table: dict[str, list[dict[str, float]]], network: Network, digest: str, count: int,
+    found: Comparison, metrics: list[Metric], table: dict[str, list[dict[str, float]]], network: Network, digest: str, count: int,
     classes: str, settings: TerminalSettings,
 ) -> dict[str, Any]:  # fmt: skip
     return {
         "scores": [
-            {"name": cam.name, "expression": str(cam.term), **{m.name: table[m.name][i] for m in metrics}}
-            for i, cam in enumerate(cams)
+            {
+                "name": cam.name,
+                "kind": cam.kind,
+                "expression": cam.expression,
+                "passes": cam.passes,
+                **{m.name: table[m.name][i] for m in metrics},
+            }
+            for i, cam in enumerate(found.cams)
         ],
+        "skipped": [{"name": cam.name, "reason": reason} for cam, reason in found.skipped],
         "metrics": [{"name": m.name, "direction": m.direction, "source": m.source} for m in metrics],
         "images": {"count": count, "sha256": digest},
         "protocol": f"masked pixels: mean colour; class: {classes}",

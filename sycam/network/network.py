@@ -175,7 +175,7 @@ class Network:
             SycamError: as `logits`; or the images require grad and the model cuts the history.
         """
         with evaluating(self.model):
-            logits = first_tensor(self.model(self._placed(images)), self.name)
+            logits = self._output(self.model(self._placed(images)))
         self.passes.full += len(images)
         self._look(logits.detach())
         if images.requires_grad and torch.is_grad_enabled() and not logits.requires_grad:

@@ -27,6 +27,8 @@ class TerminalCache:
         chunk: masked images per pass for terminals that need many (`drop`, `score`).
         settings: samples, steps, orderings and the seed of the terminals that have such.
         on_batch: told after each batch how many images are done.
+        refused: given, a terminal that the network cannot give, or that is not finite on an image, is left out, and its reason
+            written here under its name; None to raise.
 
     Attributes:
         classes: [N]; p: [N] probability of the class on the plain image; values: terminal name to tensor [N, ...].
@@ -45,6 +47,7 @@ class TerminalCache:
         chunk: int = 64,
         on_batch: Callable[[int], None] | None = None,
         settings: TerminalSettings | None = None,
+        refused: dict[str, str] | None = None,
     ) -> None:
         self.network, self.images = network, images
         self.settings = settings or TerminalSettings()
@@ -58,9 +61,16 @@ class TerminalCache:
             places = slice(start, start + batch)
             given = None if classes is None else classes[places]
             view = View(network, images.normalised(places, network), given, chunk=chunk, settings=self.settings)
-            for name in wanted:
-                value = view[name]
-                self._check(value, name, images.names[places])
+            for name in list(parts):
+                try:
+                    value = view[name]
+                    self._check(value, name, images.names[places])
+                except SycamError as problem:
+                    if refused is None or name == "A":
+                        raise
+                    refused[name] = str(problem)
+                    del parts[name]
+                    continue
                 parts[name].append(value)
             found_classes.append(view.classes)
             probabilities.append(view["p"][:, 0])

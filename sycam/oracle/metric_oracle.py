@@ -10,6 +10,7 @@ from torch import Tensor
 
 from sycam.errors import SycamError
 from sycam.heatmap import post
+from sycam.images import ImageSet
 from sycam.metrics.query import Query
 from sycam.metrics.registry import Metric
 from sycam.network.batching import images_at_once
@@ -60,12 +61,7 @@ class MetricOracle:
         images = cache.images
         self._size = (images.pixels.shape[-2], images.pixels.shape[-1])
         self.batch = batch or images_at_once(cache.network.device, *self._size)
-        if metric.needs_masks and not bool(images.has_mask.all()):
-            bare = [name for name, has in zip(images.names, images.has_mask.tolist(), strict=True) if not has]
-            raise SycamError(
-                f"metric {metric.name!r} needs a mask or boxes on every image; {len(bare)} of {len(images)} have none, "
-                f"first {bare[0]}: leave them out, or choose another metric"
-            )
+        require_masks(metric, images)
         device = cache.network.device
         self._masks = images.masks.to(device) if metric.needs_masks and images.masks is not None else None
         self._pixels = images.pixels if device.type == "cpu" else images.pixels.to(device)
@@ -154,6 +150,20 @@ class MetricOracle:
     def _probabilities(self, images: Tensor) -> Tensor:
         self.spent.passes += len(images)
         return self.cache.network.logits(images).softmax(1)
+
+
+def require_masks(metric: Metric, images: ImageSet) -> None:
+    """Nothing where the metric needs no masks, or every image has one.
+
+    Raises:
+        SycamError: names the first image without.
+    """
+    if metric.needs_masks and not bool(images.has_mask.all()):
+        bare = [name for name, has in zip(images.names, images.has_mask.tolist(), strict=True) if not has]
+        raise SycamError(
+            f"metric {metric.name!r} needs a mask or boxes on every image; {len(bare)} of {len(images)} have none, "
+            f"first {bare[0]}: leave them out, or choose another metric"
+        )
 
 
 def _hashes(flat: Tensor) -> tuple[Tensor, Tensor]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sycam.cams import Cam
+from sycam.baselines import Baseline
+from sycam.cams import AnyCam, Cam
 from sycam.metrics.aggregate import bootstrap_interval, paired_difference_interval
 from sycam.metrics.registry import Metric
 from sycam.network import Network
@@ -163,7 +165,7 @@ class Result:
 
 
 def cam_heatmaps(
-    cams: list[Cam],
+    cams: Sequence[AnyCam],
     network: Network,
     images: Tensor,
     classes: Tensor | None = None,
@@ -172,13 +174,17 @@ def cam_heatmaps(
 ) -> Tensor:
     """Heatmaps of CAMs on normalised images [B, 3, H, W]: [len(cams), B, H, W] in [0, 1].
 
-    A term that is not finite on an image gives an empty heatmap there.
+    A CAM that is not finite on an image gives an empty heatmap there.
     """
     parts = []
     names = sorted({name for cam in cams for name in cam.terminals} | {"A"})
+    terms = [cam.term for cam in cams if isinstance(cam, Cam)]
+    size = (images.shape[-2], images.shape[-1])
     for start in range(0, len(images), batch):
         part = slice(start, start + batch)
         view = View(network, images[part], None if classes is None else classes[part], settings=settings)
-        evaluator = Evaluator({name: view[name] for name in names})
-        parts.append(heatmaps_of([cam.term for cam in cams], evaluator, (images.shape[-2], images.shape[-1]))[0])
+        of_terms: Iterator[Tensor] = iter(())
+        if terms:
+            of_terms = iter(heatmaps_of(terms, Evaluator({name: view[name] for name in names}), size)[0])
+        parts.append(torch.stack([cam.heatmaps(view) if isinstance(cam, Baseline) else next(of_terms) for cam in cams]))
     return torch.cat(parts, 1)

@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
-from sycam.cams import grammar_folder
+from sycam.cams import find_cams, grammar_folder
 from sycam.cli import main
 from sycam.embedded import images_csv
 
@@ -88,14 +88,53 @@ def test_score_puts_cams_and_terms_side_by_side(sycam):
     assert first["iou"] == second["iou"]
 
 
-def test_score_all_leaves_out_what_the_network_cannot_give(sycam):
-    code, out, err = sycam("score", "all", "--metric", "iou", "--limit", 4)
+def test_score_all_skips_what_the_network_cannot_give(sycam):
+    code, out, err = sycam("score", "all", "--metric", "iou", "--limit", 2, "--shap-orderings", 2, "--opti-steps", 2,
+                           "--noise-samples", 1, "--path-steps", 1, "--json")  # fmt: skip
     assert code == 0
-    assert "Score-CAM" in out
-    assert "CAM is left out: it needs global pooling and one linear layer" in err
+    assert "CAM is skipped: terminal fc: no global average pooling with one linear layer" in err
+    document = json.loads(out)
+    assert [skipped["name"] for skipped in document["skipped"]] == ["CAM"]
+    rows = {row["name"]: row for row in document["scores"]}
+    assert set(rows) == {cam.name for cam in find_cams("all")} - {"CAM"}
+    assert (rows["Grad-CAM"]["kind"], rows["Grad-CAM"]["passes"]) == ("known", "1 forward, 1 backward")
+    assert (rows["EigenCAM"]["kind"], rows["EigenCAM"]["expression"]) == ("baseline", "Python")
+    assert rows["Fake-CAM"]["kind"] == "control" and 0 < rows["Fake-CAM"]["iou"]["mean"] < 1
     code, _, err = sycam("score", "cam", "--limit", 4)
     assert code == 2
     assert "fc" in err
+
+
+def test_score_baselines_and_controls_by_group_and_by_name(sycam):
+    code, out, _ = sycam("score", "controls", "eigencam", "--metric", "iou", "--metric", "average-drop", "--limit", 4, "--json")
+    assert code == 0
+    rows = json.loads(out)["scores"]
+    assert [row["name"] for row in rows] == ["Fake-CAM", "Random-CAM", "Centre-Gaussian", "EigenCAM"]
+    code, out, _ = sycam("score", "eigencam", "gradcam", "--metric", "iou", "--limit", 4)
+    assert code == 0
+    for text in ("EigenCAM", "baseline", "known", "1 forward"):
+        assert text in out
+    # Alone or in company, a baseline has one score.
+    code, out, _ = sycam("score", "eigencam", "--metric", "iou", "--limit", 4, "--json")
+    assert json.loads(out)["scores"][0]["iou"] == rows[3]["iou"]
+
+
+def test_explain_draws_a_baseline(sycam, tmp_path):
+    image = images_csv().parent / "005.png"
+    code, out, _ = sycam("explain", "eigencam", image, "--out", tmp_path / "x.png", "--json")
+    assert code == 0
+    assert (json.loads(out)["cam"], json.loads(out)["expression"]) == ("EigenCAM", "Python")
+    assert Image.open(tmp_path / "x.png").size[0] > 1000
+
+
+def test_list_cams_shows_references_and_baselines(sycam):
+    code, out, _ = sycam("list", "cams", "--json")
+    assert code == 0
+    rows = {row["name"]: row for row in json.loads(out)["cams"]}
+    assert rows["XGrad-CAM"]["source"] == "Fu et al., Axiom-based Grad-CAM, BMVC 2020, eq. 8."
+    assert (rows["XGrad-CAM"]["sort"], rows["XGrad-CAM"]["passes"]) == ("Real", "passes: 1 forward, 1 backward")
+    assert (rows["FullGrad"]["kind"], rows["FullGrad"]["sort"]) == ("baseline", "Python")
+    assert all(row["source"] and row["passes"] and row["meaning"] for row in rows.values())
 
 
 def test_an_oracle_of_ones_own(sycam, tmp_path):

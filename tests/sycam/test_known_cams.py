@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from sycam.baselines import BASELINES
 from sycam.cams import cam_from_text, cams_in, file_text, find_cam, find_cams, known_cams
 from sycam.errors import SycamError
 from sycam.terminals import TERMINALS
@@ -21,7 +22,18 @@ from sygus import SygusError
 #        1 0                    2 -1          2 2                     0 -1/2
 A = [[[1.0, 2.0], [1.0, 0.0]], [[0.0, 4.0], [2.0, 2.0]]]
 G = [[[1.0, 0.0], [2.0, -1.0]], [[-1.0, 0.5], [0.0, -0.5]]]
-HAND = {"A": [A], "G": [G], "y": [[4.0]], "fc": [[2.0, -1.0]], "drop": [[3.0, -1.0]], "score": [[0.9, 0.4]]}
+HAND = {
+    "A": [A], "G": [G], "y": [[4.0]], "fc": [[2.0, -1.0]], "drop": [[3.0, -1.0]], "score": [[0.9, 0.4]],
+    "score_logit": [[1.0, 1.0 + math.log(3)]], "score_noise": [[0.5, 0.25]], "score_path": [[0.2, 0.6]],
+    "lift": [[2.0, 3.0]], "shap": [[1.0, -2.0]], "opti": [[0.75, 0.25]], "G_noise": [G],
+    "G2_noise": [[[[2.0, 1.0], [4.0, 1.0]], [[1.0, 0.5], [0.0, 0.5]]]],
+    "G3_noise": [[[[1.0, 0.0], [8.0, -1.0]], [[-1.0, 0.25], [0.0, -0.25]]]],
+    "G_path": [[[[2.0, 1.0], [0.0, 1.0]], [[1.0, -1.0], [1.0, 0.0]]]],
+    "GR": [[[[1.0, 1.0], [1.0, 1.0]], [[0.0, 0.0], [0.0, 4.0]]]],
+    "HA": [[[[0.0, 2.0], [0.0, 2.0]], [[0.0, 0.0], [0.0, -8.0]]]],
+    "G_diff": [[[[1.0, 2.0], [3.0, 2.0]], [[-4.0, 0.0], [0.0, 0.0]]]],
+    "lrp": [[[[0.0, 4.0], [0.0, 0.0]], [[2.0, 0.0], [0.0, 0.0]]]],
+}  # fmt: skip
 TINY = {name: torch.tensor(value, dtype=torch.float64) for name, value in HAND.items()}
 SOFT = 1 / (1 + math.exp(-0.5))  # softmax of (0.9, 0.4) at the first
 
@@ -36,10 +48,28 @@ WEIGHTS = {
     "Ablation-CAM": [F(3, 4), F(-1, 4)],
     "Score-CAM": [0.9, 0.4],
     "Score-CAM-softmax": [SOFT, 1 - SOFT],
+    "Score-CAM-softmax-logits": [F(1, 4), F(3, 4)],  # e and 3e
+    "SS-CAM": [0.5, 0.25],
+    "IS-CAM": [0.2, 0.6],
+    # Σ(A·g³) is 1 + 8 = 9 and 4/8 - 2/8 = 1/4: 1/(2 + 9) + 4/(8 + 9)·2, and 1/4/(1/2 + 1/4)·1/2
+    "Grad-CAM++-miswritten": [F(105, 187), F(1, 6)],
+    # 2/(4 + 4·1)·1 + 4/(8 + 4·8)·2, and 1/2/(1 + 8/4)·1/2
+    "Smooth-Grad-CAM++": [F(9, 20), F(1, 12)],
+    "Integrated-Grad-CAM": [1, F(-1, 2)],  # (2·1 + 1·2)/4 and (-1·4 + 1·2)/4
+    "ShapleyCAM": [F(1, 2), 2],  # (1 + 0 + 1 + 0)/4 and (4 + 4)/4
+    "FinerCAM": [2, -1],
+    "Relevance-CAM": [1, F(1, 2)],
+    "Ablation-CAM-slope": [3 / math.sqrt(6), -1 / math.sqrt(24)],  # ‖A₁‖² = 1 + 4 + 1, ‖A₂‖² = 16 + 4 + 4
+    "LIFT-CAM": [2, 3],
+    "SHAP-CAM": [1, -2],
+    "Opti-CAM": [F(3, 4), F(1, 4)],
+    "FEM-share": [0, 0],  # of four pixels none can exceed the mean by 2σ: at most by √3·σ; see below
 }  # fmt: skip
 CONTRIBUTIONS = {
     "HiResCAM": [[[1, 0], [2, 0]], [[0, 2], [0, -1]]],  # g·A
     "LayerCAM": [[[1, 0], [2, 0]], [[0, 2], [0, 0]]],  # g₊·A
+    "Grad-CAM-elementwise": [[[1, 0], [2, 0]], [[0, 2], [0, 0]]],  # (g·A)₊
+    "FEM": [[[0, 0], [0, 0]], [[0, 0], [0, 0]]],
 }
 SUMS = {
     "CAM": [[2, 0], [0, -2]],  # 2·A₁ - A₂
@@ -51,6 +81,25 @@ SUMS = {
     "Score-CAM-softmax": [[SOFT, 4 - 2 * SOFT], [2 - SOFT, 2 - 2 * SOFT]],
     "HiResCAM": [[1, 2], [2, -1]],
     "LayerCAM": [[1, 2], [2, 0]],
+    "Grad-CAM-elementwise": [[1, 2], [2, 0]],
+    "Grad-CAM++-miswritten": [[F(105, 187), F(210, 187) + F(2, 3)], [F(105, 187) + F(1, 3), F(1, 3)]],
+    "Smooth-Grad-CAM++": [[F(9, 20), F(37, 30)], [F(37, 60), F(1, 6)]],
+    "Integrated-Grad-CAM": [[1, 0], [0, -1]],
+    "ShapleyCAM": [[F(1, 2), 9], [F(9, 2), 4]],
+    "FinerCAM": [[2, 0], [0, -2]],
+    "Relevance-CAM": [[1, 4], [2, 1]],
+    "Ablation-CAM-slope": [
+        [3 / math.sqrt(6), 6 / math.sqrt(6) - 4 / math.sqrt(24)],
+        [3 / math.sqrt(6) - 2 / math.sqrt(24), -2 / math.sqrt(24)],
+    ],
+    "LIFT-CAM": [[2, 16], [8, 6]],
+    "SHAP-CAM": [[1, -6], [-3, -4]],
+    "Score-CAM-softmax-logits": [[F(1, 4), F(7, 2)], [F(7, 4), F(3, 2)]],
+    "SS-CAM": [[0.5, 2], [1, 0.5]],
+    "IS-CAM": [[0.2, 2.8], [1.4, 1.2]],
+    "Opti-CAM": [[F(3, 4), F(5, 2)], [F(5, 4), F(1, 2)]],
+    "FEM": [[0, 0], [0, 0]],
+    "FEM-share": [[0, 0], [0, 0]],
 }
 
 
@@ -82,8 +131,19 @@ def test_heatmaps_by_hand(name):
     low, high = min(map(min, kept)), max(map(max, kept))
     maps, finite = heatmaps_of([known_cams()[name].term], Evaluator(TINY), (2, 2))
     assert finite.tolist() == [[True]]
-    expected = tensor([[(x - low) / (high - low) for x in row] for row in kept])
+    expected = tensor([[(x - low) / (high - low) if high > low else 0.0 for x in row] for row in kept])
     torch.testing.assert_close(maps[0, 0].double(), expected, rtol=0, atol=1e-6)
+
+
+def test_both_forms_of_fem_by_hand():
+    # One pixel of 6 among five of 0: mean 1, σ = √((25 + 5)/6) = √5, and 6 > 1 + 2·√5 = 5.47. The second channel is flat.
+    peak, flat = [[6.0, 0.0, 0.0], [0.0, 0.0, 0.0]], [[7.0] * 3] * 2
+    evaluator = Evaluator({"A": torch.tensor([[peak, flat]], dtype=torch.float64)})
+    paper, share = known_cams()["FEM"].term, known_cams()["FEM-share"].term
+    # The paper draws the mean where the map stands out; pytorch-grad-cam weighs the map by the share of such pixels, 1/6.
+    assert evaluator.value(paper).flatten(2).tolist() == [[[1.0] + [0.0] * 5, [0.0] * 6]]
+    assert evaluator.value(share).flatten().tolist() == pytest.approx([1 / 6, 0])
+    assert localisation([paper, share], evaluator)[:, 0, 0, 0].tolist() == pytest.approx([1.0, 1.0])
 
 
 # The papers' formulas in plain loops: A and g are lists [K][P], the result is what a pixel of the map is made of, before ReLU.
@@ -149,14 +209,84 @@ def slow_score_cam_softmax(A, score, **_):
     return weighted(A, [math.exp(s) / sum(math.exp(other) for other in score) for s in score])
 
 
+def slow_score_cam_softmax_logits(A, score_logit, **_):
+    return weighted(A, [math.exp(s) / sum(math.exp(other) for other in score_logit) for s in score_logit])
+
+
 def slow_cam(A, fc, **_):
     return weighted(A, fc)
+
+
+def slow_grad_cam_elementwise(A, g, **_):
+    return [sum(max(g[k][p] * A[k][p], 0.0) for k in range(len(A))) for p in range(len(A[0]))]
+
+
+def slow_grad_cam_plus_plus_miswritten(A, g, **_):
+    weights = []
+    for k in range(len(A)):
+        third = sum(A[k][p] * g[k][p] ** 3 for p in range(len(A[k])))
+        weights.append(sum(g**2 / (2 * g**2 + third) * max(g, 0.0) for g in g[k] if 2 * g**2 + third != 0))
+    return weighted(A, weights)
+
+
+def slow_smooth_grad_cam_plus_plus(A, G_noise, G2_noise, G3_noise, **_):
+    weights = []
+    for k in range(len(A)):
+        weight = 0.0
+        for first, second, third in zip(G_noise[k], G2_noise[k], G3_noise[k], strict=True):
+            denominator = 2 * second + sum(A[k]) * third
+            weight += second / denominator * max(first, 0.0) if denominator else 0.0
+        weights.append(weight)
+    return weighted(A, weights)
+
+
+def slow_integrated_grad_cam(A, G_path, **_):
+    return weighted(A, [sum(g * a for g, a in zip(G_path[k], A[k], strict=True)) / len(A[k]) for k in range(len(A))])
+
+
+def slow_shapley_cam(A, GR, HA, **_):
+    return weighted(A, [sum(g - h / 2 for g, h in zip(GR[k], HA[k], strict=True)) / len(A[k]) for k in range(len(A))])
+
+
+def mean_of(name):
+    return lambda A, **given: weighted(A, [sum(channel) / len(channel) for channel in given[name]])
+
+
+def weights_of(name):
+    return lambda A, **given: weighted(A, given[name])
+
+
+def slow_ablation_cam_slope(A, drop, **_):
+    norms = [math.sqrt(sum(a * a for a in channel)) for channel in A]
+    return weighted(A, [d / n if n else 0.0 for d, n in zip(drop, norms, strict=True)])
+
+
+def standing_out(channel):
+    mean = sum(channel) / len(channel)
+    sigma = math.sqrt(sum((a - mean) ** 2 for a in channel) / len(channel))
+    return [1.0 if a > mean + 2 * sigma else 0.0 for a in channel]
+
+
+def slow_fem(A, **_):
+    masks, means = [standing_out(channel) for channel in A], [sum(channel) / len(channel) for channel in A]
+    assert any(map(any, masks))  # or the comparison would say nothing
+    return weighted(masks, means)
+
+
+def slow_fem_share(A, **_):
+    return weighted(A, [sum(standing_out(channel)) / len(channel) for channel in A])
 
 
 TWINS = {
     "CAM": slow_cam, "Grad-CAM": slow_grad_cam, "Grad-CAM++": slow_grad_cam_plus_plus, "XGrad-CAM": slow_xgrad_cam,
     "HiResCAM": slow_hires_cam, "LayerCAM": slow_layer_cam, "Ablation-CAM": slow_ablation_cam, "Score-CAM": slow_score_cam,
-    "Score-CAM-softmax": slow_score_cam_softmax,
+    "Score-CAM-softmax": slow_score_cam_softmax, "Score-CAM-softmax-logits": slow_score_cam_softmax_logits,
+    "Grad-CAM-elementwise": slow_grad_cam_elementwise, "Grad-CAM++-miswritten": slow_grad_cam_plus_plus_miswritten,
+    "Smooth-Grad-CAM++": slow_smooth_grad_cam_plus_plus, "Integrated-Grad-CAM": slow_integrated_grad_cam,
+    "ShapleyCAM": slow_shapley_cam, "FinerCAM": mean_of("G_diff"), "Relevance-CAM": mean_of("lrp"),
+    "Ablation-CAM-slope": slow_ablation_cam_slope, "LIFT-CAM": weights_of("lift"), "SHAP-CAM": weights_of("shap"),
+    "SS-CAM": weights_of("score_noise"), "IS-CAM": weights_of("score_path"), "Opti-CAM": weights_of("opti"),
+    "FEM": slow_fem, "FEM-share": slow_fem_share,
 }  # fmt: skip
 
 
@@ -168,11 +298,16 @@ def drawn(seed: int, signed: bool) -> dict[str, Tensor]:
         return torch.randn(*shape, generator=generator, dtype=torch.float64)
 
     maps = normal(3, 5, 2, 3) if signed else normal(3, 5, 2, 3).relu()
+    maps[:, 0, 0, 0] = 9  # stands out by more than 2σ
     maps[:, 1] = 0
     gradients = normal(3, 5, 2, 3) * (torch.rand(3, 5, 2, 3, generator=generator) > 1 / 3)
     gradients[:, 2] = 0
-    return {"A": maps, "G": gradients, "y": normal(3, 1) + 5, "fc": normal(3, 5), "drop": normal(3, 5),
-            "score": normal(3, 5).sigmoid()}  # fmt: skip
+    weights = ("fc", "drop", "score_logit", "score_noise", "score_path", "lift", "shap", "opti")
+    pixels = ("G_noise", "G3_noise", "G_path", "GR", "HA", "G_diff", "lrp")
+    return {
+        "A": maps, "G": gradients, "y": normal(3, 1) + 5, "score": normal(3, 5).sigmoid(), "G2_noise": normal(3, 5, 2, 3) ** 2,
+        **{name: normal(3, 5) for name in weights}, **{name: normal(3, 5, 2, 3) for name in pixels},
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize("signed", [False, True])
@@ -184,10 +319,8 @@ def test_slow_twins(name, signed):
         found = localisation([known_cams()[name].term], Evaluator(terminals))[0]  # [B, h, w]
         for image in range(3):
             one = {key: value[image] for key, value in terminals.items()}
-            expected = TWINS[name](
-                A=one["A"].flatten(1).tolist(), g=one["G"].flatten(1).tolist(), y=one["y"].item(), fc=one["fc"].tolist(),
-                drop=one["drop"].tolist(), score=one["score"].tolist(),
-            )  # fmt: skip
+            given = {key: (value.flatten(1) if value.ndim == 3 else value).tolist() for key, value in one.items()}
+            expected = TWINS[name](**given | {"g": given["G"], "y": given["y"][0]})
             assert found[image].flatten().tolist() == pytest.approx(expected, rel=1e-9, abs=1e-12)
 
 
@@ -209,9 +342,13 @@ def test_a_name_ignores_case_and_dashes(spec):
 
 
 def test_all_names_every_known_cam():
-    assert {cam.name for cam in find_cams("all")} == set(SUMS)
-    with pytest.raises(SycamError, match=r"'all' names 9 CAMs \(CAM, Grad-CAM.*one is needed"):
-        find_cam("all")
+    assert {cam.name for cam in find_cams("known")} == set(known_cams())
+    assert {cam.name for cam in find_cams("baselines")} | {cam.name for cam in find_cams("controls")} == set(BASELINES)
+    assert [cam.name for cam in find_cams("all")] == [
+        cam.name for group in ("known", "baselines", "controls") for cam in find_cams(group)
+    ]
+    with pytest.raises(SycamError, match=r"'known' names \d+ CAMs \(CAM, Grad-CAM.*one is needed"):
+        find_cam("known")
 
 
 def test_a_term_is_a_cam():

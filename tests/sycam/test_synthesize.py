@@ -94,7 +94,10 @@ def test_passes_are_counted_and_bounded(run):
 def test_rows_are_the_known_cams_of_the_same_terminals(run):
     result, _ = run
     names = {row.cam.name: row for row in result.rows[1:]}
-    assert set(names) == {"Grad-CAM", "Grad-CAM++", "XGrad-CAM", "HiResCAM", "LayerCAM"}
+    assert set(names) == {
+        "Grad-CAM", "Grad-CAM-elementwise", "Grad-CAM++", "Grad-CAM++-miswritten", "XGrad-CAM", "HiResCAM", "LayerCAM", "FEM",
+        "FEM-share",
+    }  # fmt: skip
     assert names["Grad-CAM"].derived
     assert names["XGrad-CAM"].derived
     assert not names["HiResCAM"].derived  # the grammar returns Real

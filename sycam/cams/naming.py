@@ -1,0 +1,93 @@
+"""What the user's words name: CAMs and grammars."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from pathlib import Path
+from typing import TypeAlias
+
+from sycam.baselines import BASELINES, Baseline
+from sycam.errors import SycamError
+from sycam.terminals import TERMINALS
+from sygus import SygusError
+from sygus.errors import nearest
+
+from .cam import Cam
+from .reading import cam_from_text, cams_in, grammar_folder, known_cams
+
+AnyCam: TypeAlias = "Cam | Baseline"
+
+GROUPS = {
+    "all": ("known", "baseline", "control"), "known": ("known",), "baselines": ("baseline",), "controls": ("control",),
+}  # fmt: skip
+"""Words that name several CAMs, and their kinds."""
+
+
+def find_cams(spec: str) -> list[AnyCam]:
+    """The CAMs that `spec` names: a group, a known name, a `.sy` file, a run's folder, or a term.
+
+    Args:
+        spec: a group is `known` (the terms of `known.sy`), `baselines`, `controls`, or `all` three. Case, `-` and `_` do not
+            matter in a name; a term begins with a parenthesis or is a terminal.
+
+    Raises:
+        SycamError: nothing of that name; names the nearest.
+
+    >>> [cam.name for cam in find_cams("gradcam")], [cam.kind for cam in find_cams("eigencam")]
+    (['Grad-CAM'], ['baseline'])
+    """
+    named: list[AnyCam] = [*known_cams().values(), *sorted(BASELINES.values(), key=lambda baseline: baseline.kind)]
+    if spec in GROUPS:
+        kinds = GROUPS[spec]
+        return [cam for cam in named if cam.kind in kinds]
+    path = Path(spec)
+    if path.is_dir():
+        answer = path / "answer.sy"
+        if not answer.is_file():
+            raise SycamError(f"{path} is no run: it holds no answer.sy")
+        return [*cams_in(answer)]
+    if path.suffix == ".sy":
+        return [*cams_in(path)]
+    by_plain_name = {_plain(cam.name): cam for cam in named}
+    if _plain(spec) in by_plain_name:
+        return [by_plain_name[_plain(spec)]]
+    if spec.lstrip().startswith("(") or spec in TERMINALS:
+        return [cam_from_text(spec)]
+    near = difflib.get_close_matches(_plain(spec), by_plain_name, n=1)
+    guess = f"; did you mean {by_plain_name[near[0]].name!r}? Give" if near else ": give"
+    raise SycamError(
+        f"no CAM, file or run {spec!r}{guess} a name of `sycam list cams`, {', '.join(GROUPS)}, a .sy file, a run's "
+        "folder, or a term such as '(gap G)'"
+    )
+
+
+def find_cam(spec: str) -> AnyCam:
+    """The one CAM that `spec` names; see `find_cams`.
+
+    Raises:
+        SycamError: there are several.
+    """
+    found = find_cams(spec)
+    if len(found) != 1:
+        raise SycamError(f"{spec!r} names {len(found)} CAMs ({', '.join(c.name for c in found)}); one is needed here")
+    return found[0]
+
+
+def find_grammar(spec: str | Path) -> Path:
+    """The grammar file that `spec` names: a path, or the name of a grammar that comes with sycam.
+
+    >>> find_grammar("gradient").name
+    'gradient.sy'
+    """
+    path = Path(spec)
+    if path.exists():
+        return path
+    shipped = {p.stem: p for p in grammar_folder().glob("**/*.sy") if p.stem != "known"}
+    if str(spec) in shipped:
+        return shipped[str(spec)]
+    raise SygusError(f"no grammar file {path}{nearest(str(spec), shipped)}")
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[-_\s]", "", name).lower()

@@ -1,0 +1,91 @@
+"""CAMs from SyGuS-IF text: `known.sy`, any `.sy` file, and terms."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import replace
+from functools import lru_cache
+from pathlib import Path
+
+from sycam.errors import SycamError
+from sycam.terminals import TERMINALS
+from sycam.theory import CAM, MAP
+from sygus import REAL, Function, Variable, read_file, read_term
+
+from .cam import Cam, terminal_variable
+
+
+def grammar_folder() -> Path:
+    """Where the grammars that come with sycam lie: in the installed package, or beside it in a checkout."""
+    package = Path(__file__).parent.parent
+    inside = package / "grammars"
+    return inside if inside.is_dir() else package.parent / "grammars"
+
+
+@lru_cache(maxsize=1)
+def known_cams() -> dict[str, Cam]:
+    """The published CAMs of `known.sy`, by name.
+
+    >>> print(known_cams()["XGrad-CAM"].term)
+    (/ (gap (m* A G)) (gap A))
+    """
+    return {cam.name: replace(cam, kind="known") for cam in cams_in(grammar_folder() / "known.sy")}
+
+
+def cams_in(path: Path) -> list[Cam]:
+    """The CAMs of a `.sy` file: its define-funs whose arguments are all terminals.
+
+    The comment directly above a define-fun is the CAM's reference.
+
+    Raises:
+        SygusError: the file cannot be read. SycamError: it defines no CAM.
+    """
+    problem = read_file(path, CAM)
+    references = _comments(Path(path).read_text(encoding="utf-8"))
+    found = []
+    for name, function in problem.functions.items():
+        if function.body is None or function.result not in (REAL, MAP):
+            continue
+        if all(v.name in TERMINALS and terminal_variable(v.name) == v for v in function.variables):
+            found.append(Cam(name, function.body, str(path), references.get(name, "")))
+    if not found:
+        raise SycamError(
+            f"{path} defines no CAM: expected a define-fun whose arguments are terminals ({', '.join(TERMINALS)}) and "
+            "whose result is Real or Map"
+        )
+    return found
+
+
+def cam_from_text(text: str, functions: Iterable[Function] = ()) -> Cam:
+    """The CAM that a term over terminals and operators writes.
+
+    >>> cam_from_text("(gap G)").terminals
+    ['G']
+    """
+    variables = [terminal_variable(name) for name in TERMINALS]
+    relu = read_term("(ite (> x 0.0) x 0.0)", [Variable("x", REAL)], {})
+    given = {"relu": Function("relu", (REAL,), REAL, (Variable("x", REAL),), relu), **{f.name: f for f in functions}}
+    term = read_term(text, variables, given, CAM)
+    if term.sort not in (REAL, MAP):
+        raise SycamError(f"a CAM is a term of sort Real or Map; {text} is {term.sort}")
+    return Cam(text, term, "term")
+
+
+def _comments(text: str) -> dict[str, str]:
+    """The comment directly above each define-fun, on one line, by the function's name.
+
+    >>> _comments("; Doe, 2020,\\n; eq. 1.\\n(define-fun f ((G Map)) Real (gap G))\\n(define-fun g ((G Map)) Real (sum G))")
+    {'f': 'Doe, 2020, eq. 1.'}
+    """
+    found: dict[str, str] = {}
+    above: list[str] = []
+    for line in text.splitlines():
+        start = re.match(r"\s*\(define-fun\s+(\|[^|]*\||[^\s()]+)", line)
+        if line.lstrip().startswith(";"):
+            above.append(line.lstrip().lstrip(";").strip())
+            continue
+        if start and above:
+            found[start[1].strip("|")] = " ".join(above)
+        above = []
+    return found
