@@ -281,9 +281,9 @@ def test_optimised_weights(kind):
             mask = (up - up.min()) / (up.max() - up.min())
             raw = x[n] * std + mean
             loss = -made.model(((raw * mask - mean) / std)[None])[0, c]
-            if previous is not None and abs(float(loss) - previous) < 1e-10:
+            if previous is not None and abs(loss.item() - previous) < 1e-10:
                 break
-            previous = float(loss)
+            previous = loss.item()
             (u.grad,) = torch.autograd.grad(loss, u)
             adam.step()
         close(view["opti"][n], u.softmax(0).detach(), 1e-7)
