@@ -23,18 +23,19 @@ if TYPE_CHECKING:
     from .synthesis.observe import Observer, Progress
     from .synthesis.settings import Settings
     from .synthesis.synthesize import synthesize
-    from .terminals import TERMINALS, View, register_terminal
+    from .terminals import TERMINALS, TerminalSettings, View, register_terminal
 
 __all__ = [
     "METRICS", "TERMINALS", "Cam", "ImageSet", "Metric", "Network", "Observer", "Preprocessing", "Progress", "Query", "Result",
-    "Settings", "SycamError", "View", "find_cam", "find_cams", "heatmaps", "known_cams", "load_images", "load_network",
-    "register_metric", "register_terminal", "score", "synthesize",
+    "Settings", "SycamError", "TerminalSettings", "View", "find_cam", "find_cams", "heatmaps", "known_cams", "load_images",
+    "load_network", "register_metric", "register_terminal", "score", "synthesize",
 ]  # fmt: skip
 
 _HOMES = {
     "Cam": "cams", "ImageSet": "images", "METRICS": "metrics.registry", "Metric": "metrics.registry", "Network": "network",
     "Observer": "synthesis.observe", "Preprocessing": "network", "Progress": "synthesis.observe", "Query": "metrics.query",
-    "Result": "run.result", "Settings": "synthesis.settings", "TERMINALS": "terminals", "View": "terminals", "find_cam": "cams",
+    "Result": "run.result", "Settings": "synthesis.settings", "TERMINALS": "terminals", "TerminalSettings": "terminals",
+    "View": "terminals", "find_cam": "cams",
     "find_cams": "cams", "heatmaps": "api", "known_cams": "cams", "load_images": "images", "load_network": "network",
     "register_metric": "metrics.registry", "register_terminal": "terminals", "score": "api",
     "synthesize": "synthesis.synthesize",

@@ -15,6 +15,7 @@ from sycam.network import Network, load_network
 from sycam.oracle import MetricOracle, TerminalCache
 from sycam.run.result import Result, cam_heatmaps
 from sycam.synthesis.goals import find_metric
+from sycam.terminals import TerminalSettings
 
 CamLike = str | Path | Cam | Result
 
@@ -25,6 +26,7 @@ def heatmaps(
     images: Tensor,
     layer: str | None = None,
     classes: Tensor | None = None,
+    settings: TerminalSettings | None = None,
 ) -> Tensor:
     """Heatmaps of one CAM.
 
@@ -34,6 +36,7 @@ def heatmaps(
         images: normalised, [B, 3, H, W], or [B, 1, H, W] for a network of grey images.
         layer: the target layer; None for the usual one. Given with a `Network` it must be that network's.
         classes: [B], the image class to explain; None for the predicted one.
+        settings: samples, steps, orderings and the seed of terminals; None for a result's own, and else the defaults.
 
     Returns:
         [B, H, W] in [0, 1], on the model's device.
@@ -56,7 +59,8 @@ def heatmaps(
     if images.shape[1] != network.preprocessing.channels:
         raise SycamError(f"{network.name} takes images of {network.preprocessing.channels} channels, not {images.shape[1]}")
     _check_classes(classes, len(images), network)
-    return cam_heatmaps([chosen], network, images, classes)[0]
+    settings = settings or (cam.terminal_settings if isinstance(cam, Result) else None)
+    return cam_heatmaps([chosen], network, images, classes, settings=settings)[0]
 
 
 def score(
@@ -66,6 +70,7 @@ def score(
     images: ImageSet,
     layer: str | None = None,
     classes: Tensor | None = None,
+    settings: TerminalSettings | None = None,
 ) -> Tensor:
     """The metric of one CAM on each image.
 
@@ -74,7 +79,7 @@ def score(
         metric: a name of `sycam list metrics`, `file.py:Name` of your own, or a `Metric`.
         model: see `heatmaps`.
         images: pixels with labels and masks, from `load_images`.
-        layer, classes: see `heatmaps`.
+        layer, classes, settings: see `heatmaps`.
 
     Returns:
         [N] float64 on the CPU, in the metric's own units.
@@ -94,7 +99,8 @@ def score(
         raise SycamError(f"score takes an ImageSet, from load_images(path, network.preprocessing), not {type(images).__name__}")
     network = _network(model, layer, images.pixels)
     _check_classes(classes, len(images), network)
-    cache = TerminalCache(network, images, chosen.terminals, classes)
+    settings = settings or (cam.terminal_settings if isinstance(cam, Result) else None)
+    cache = TerminalCache(network, images, chosen.terminals, classes, settings=settings)
     return score_cams([chosen], MetricOracle(cache, find_metric(metric)))[0]
 
 

@@ -13,6 +13,7 @@ from sycam.errors import SycamError
 from sycam.images import load_images
 from sycam.pictures import explain_figure
 from sycam.run.result import cam_heatmaps
+from sycam.terminals import TerminalSettings
 
 from . import console, options
 
@@ -33,6 +34,14 @@ def explain(
     image_class: Annotated[
         Optional[int], typer.Option("--class", help="The image class to explain; by default the predicted one.")
     ] = None,
+    seed: Annotated[Optional[int], typer.Option(help="Of the noise and orderings of terminals.")] = None,
+    noise_samples: options.NoiseSamples = None,
+    noise_level: options.NoiseLevel = None,
+    path_steps: options.PathSteps = None,
+    shap_orderings: options.ShapOrderings = None,
+    opti_steps: options.OptiSteps = None,
+    finer_classes: options.FinerClasses = None,
+    finer_strength: options.FinerStrength = None,
     as_json: options.Json = False,
 ) -> None:
     """Draw IMAGE, the heatmap of CAM and both together, with the class and its probability.
@@ -60,7 +69,13 @@ def explain(
     explained = int(probabilities.argmax()) if image_class is None else image_class
     if not 0 <= explained < network.n_classes:
         raise SycamError(f"--class {explained}: {network.name} has the classes 0 to {network.n_classes - 1}")
-    heatmap = cam_heatmaps([chosen], network, batch, probabilities.new_tensor([explained]).long())[0, 0].cpu()
+    settings = options.terminals(
+        _settings_of_run(Path(cam)), seed=seed, noise_samples=noise_samples, noise_level=noise_level,
+        path_steps=path_steps, shap_orderings=shap_orderings, opti_steps=opti_steps, finer_classes=finer_classes,
+        finer_strength=finer_strength,
+    )  # fmt: skip
+    of_class = probabilities.new_tensor([explained]).long()
+    heatmap = cam_heatmaps([chosen], network, batch, of_class, settings=settings)[0, 0].cpu()
     name = network.class_names[explained] if network.class_names else f"class {explained}"
     probability = float(probabilities[explained])
     explain_figure(
@@ -74,6 +89,7 @@ def explain(
             {
                 "image": str(image), "cam": chosen.name, "expression": str(chosen.term), "class": explained, "class_name": name,
                 "probability": probability, "picture": str(out), "network": network.describe(),
+                "terminal_settings": settings.describe(),
             }
         )  # fmt: skip
     else:
@@ -91,6 +107,13 @@ def _of_run(folder: Path) -> dict[str, Any]:
     if load is None:
         raise SycamError(f"{folder} was made from Python with a network of its own: name it with --model")
     return {name: _text(value) if name in ("resize", "mean", "std") else value for name, value in load.items()}
+
+
+def _settings_of_run(folder: Path) -> TerminalSettings:
+    """The terminal settings of a run; the defaults where `folder` is none, or of a sycam that had no such settings."""
+    manifest = folder / "manifest.json"
+    found = json.loads(manifest.read_text(encoding="utf-8")).get("terminal_settings", {}) if manifest.is_file() else {}
+    return TerminalSettings(**found)
 
 
 def _text(value: Any) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Optional
 
@@ -9,6 +10,7 @@ import typer
 
 from sycam.errors import SycamError
 from sycam.network import Network, load_network
+from sycam.terminals import TerminalSettings
 
 from .console import warn
 
@@ -38,6 +40,15 @@ Std = Annotated[Optional[str], typer.Option(help="Standard deviation to divide b
 Limit = Annotated[Optional[int], typer.Option(help="At most so many images, drawn at random (see --seed).")]
 Seed = Annotated[int, typer.Option(help="Of every random choice.")]
 Classes = Annotated[str, typer.Option(help="The image class that is explained: 'predicted' or 'labelled'.")]
+NoiseSamples = Annotated[Optional[int], typer.Option(min=1, help="Noisy copies: G_noise, G2_noise, G3_noise, score_noise [10].")]
+NoiseLevel = Annotated[
+    Optional[float], typer.Option(min=0, help="Their noise, as a share of the range of what it is added to [0.15].")
+]
+PathSteps = Annotated[Optional[int], typer.Option(min=1, help="Steps of the paths of G_path and score_path [10].")]
+ShapOrderings = Annotated[Optional[int], typer.Option(min=2, help="Orderings of channels that shap samples [32].")]
+OptiSteps = Annotated[Optional[int], typer.Option(min=1, help="At most so many steps of opti's optimisation [100].")]
+FinerClasses = Annotated[Optional[int], typer.Option(min=1, help="Similar classes that G_diff compares with [3].")]
+FinerStrength = Annotated[Optional[float], typer.Option(min=0, help="How strongly G_diff takes them off [1].")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout, and nothing else.")]
 
 
@@ -73,3 +84,12 @@ def network(
     for note in loaded.notes:
         warn(note)
     return loaded
+
+
+def terminals(base: TerminalSettings, **given: float | None) -> TerminalSettings:
+    """`base` with those settings that were given on the command line.
+
+    >>> terminals(TerminalSettings(), shap_orderings=64, path_steps=None).describe()["shap_orderings"]
+    64
+    """
+    return replace(base, **{name: value for name, value in given.items() if value is not None})  # type: ignore[arg-type]

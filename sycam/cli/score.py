@@ -18,6 +18,7 @@ from sycam.oracle import MetricOracle, TerminalCache
 from sycam.run.result import interval
 from sycam.synthesis.goals import find_metric
 from sycam.synthesis.synthesize import check_labels
+from sycam.terminals import TerminalSettings
 
 from . import console, options
 
@@ -39,6 +40,13 @@ def score(
     device: options.Device = "cpu",
     classes: options.Classes = "predicted",
     seed: options.Seed = 0,
+    noise_samples: options.NoiseSamples = None,
+    noise_level: options.NoiseLevel = None,
+    path_steps: options.PathSteps = None,
+    shap_orderings: options.ShapOrderings = None,
+    opti_steps: options.OptiSteps = None,
+    finer_classes: options.FinerClasses = None,
+    finer_strength: options.FinerStrength = None,
     as_json: options.Json = False,
 ) -> None:
     """Score CAMs side by side, by one or more metrics, with 95% intervals."""
@@ -59,10 +67,15 @@ def score(
         named.remove(cam)
     labels = pool.labels if classes == "labelled" else None
     terminals = sorted({name for cam in named for name in cam.terminals})
-    cache = TerminalCache(network, pool, terminals, labels)
+    settings = options.terminals(
+        TerminalSettings(seed), noise_samples=noise_samples, noise_level=noise_level,
+        path_steps=path_steps, shap_orderings=shap_orderings, opti_steps=opti_steps, finer_classes=finer_classes,
+        finer_strength=finer_strength,
+    )  # fmt: skip
+    cache = TerminalCache(network, pool, terminals, labels, settings=settings)
     table = {m.name: _scores(named, cache, m) for m in metrics}
     if as_json:
-        console.print_json(_document(named, metrics, table, network, pool.digest(), len(pool), classes))
+        console.print_json(_document(named, metrics, table, network, pool.digest(), len(pool), classes, settings))
         return
     console.out.print(_table(named, metrics, table))
     console.out.print(
@@ -102,7 +115,7 @@ def _table(cams: list[Cam], metrics: list[Metric], table: dict[str, list[dict[st
 
 def _document(
     cams: list[Cam], metrics: list[Metric], table: dict[str, list[dict[str, float]]], network: Network, digest: str, count: int,
-    classes: str,
+    classes: str, settings: TerminalSettings,
 ) -> dict[str, Any]:  # fmt: skip
     return {
         "scores": [
@@ -112,6 +125,7 @@ def _document(
         "metrics": [{"name": m.name, "direction": m.direction, "source": m.source} for m in metrics],
         "images": {"count": count, "sha256": digest},
         "protocol": f"masked pixels: mean colour; class: {classes}",
+        "terminal_settings": settings.describe(),
         "network": network.describe(),
         "torch": torch.__version__,
     }

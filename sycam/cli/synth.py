@@ -15,6 +15,7 @@ from sycam.synthesis.observe import Observer
 from sycam.synthesis.problem import read_problem
 from sycam.synthesis.settings import Settings
 from sycam.synthesis.synthesize import synthesize
+from sycam.terminals import TerminalSettings
 
 from . import console, options
 from .watch import Watch
@@ -46,6 +47,13 @@ def synth(
     held_out: Annotated[float, typer.Option(help="The share of images that the search never sees; 0 for none.")] = 0.5,
     batch: Annotated[Optional[int], typer.Option(min=1, help="Masked images per pass; by default what suits the device.")] = None,
     seed: options.Seed = 0,
+    noise_samples: options.NoiseSamples = None,
+    noise_level: options.NoiseLevel = None,
+    path_steps: options.PathSteps = None,
+    shap_orderings: options.ShapOrderings = None,
+    opti_steps: options.OptiSteps = None,
+    finer_classes: options.FinerClasses = None,
+    finer_strength: options.FinerStrength = None,
     out: Annotated[Optional[Path], typer.Option(help="The run's folder; by default runs/ and the time.")] = None,
     dump_smt2: Annotated[Optional[Path], typer.Option(help="Write queries that stay undecided to this folder.")] = None,
     as_json: options.Json = False,
@@ -61,7 +69,12 @@ def synth(
     path = find_grammar(grammar)
     chosen = find_goals(read_problem(path).problem, wanted, cost).metric
     folder = out or Path("runs") / f"{path.stem}-{chosen.name}-{datetime.now():%Y%m%d-%H%M%S}"
-    settings = Settings(budget, max_size, cost, learner, target, held_out, seed, classes, batch, dump_smt2)
+    terminals = options.terminals(
+        TerminalSettings(seed), noise_samples=noise_samples, noise_level=noise_level,
+        path_steps=path_steps, shap_orderings=shap_orderings, opti_steps=opti_steps, finer_classes=finer_classes,
+        finer_strength=finer_strength,
+    )  # fmt: skip
+    settings = Settings(budget, max_size, cost, learner, target, held_out, seed, classes, batch, dump_smt2, terminals)
     quiet = Observer()
     if as_json:
         _run(

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 
 from sycam.errors import SycamError
 from sycam.network.cut import cut
@@ -16,7 +16,7 @@ from sycam.network.hooks import catching, evaluating, replacing
 from sycam.network.layers import check_calls, check_layer, layer_module
 from sycam.network.output import Output
 from sycam.network.preprocessing import Preprocessing
-from sycam.network.reshape import Reshape
+from sycam.network.reshape import ChannelsFirst, Reshape
 from sycam.network.rests import Rests
 from sycam.network.target import choose_layer
 
@@ -168,6 +168,20 @@ class Network:
         self._look(logits)
         return logits.clone()  # leaves inference mode, so that it may take part in a gradient
 
+    def differentiable(self, images: Tensor) -> Tensor:
+        """Logits [N, C] of images [N, 3, H, W], with history back to the images if they require grad and grad mode is on.
+
+        Raises:
+            SycamError: as `logits`; or the images require grad and the model cuts the history.
+        """
+        with evaluating(self.model):
+            logits = self._output(self.model(self._placed(images)))
+        self.passes.full += len(images)
+        self._look(logits.detach())
+        if images.requires_grad and torch.is_grad_enabled() and not logits.requires_grad:
+            raise SycamError(f"no gradient reaches the image from the logits of {self.name}: the model switches gradients off")
+        return logits
+
     def activations(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """The layer's activations A [N, K, h, w] and the logits [N, C] of images [N, 3, H, W], in one pass."""
         placed = self._placed(images)
@@ -215,9 +229,19 @@ class Network:
         return self._cut.tail is None or self._has_rest
 
     @property
+    def tail_graph(self) -> fx.GraphModule | None:
+        """The traced part after the layer, from maps to logits, which shares the model's modules.
+
+        None where it could not be cut, or where the layer returns something else than maps [N, K, h, w].
+        """
+        return self._cut.tail if isinstance(self.reshape, ChannelsFirst) else None
+
+    @property
     def cut_reason(self) -> str:
         """Why the model could, or could not, be cut at the layer (see `sycam.network.cut`)."""
-        return self._cut.reason
+        if self._cut.tail is None or isinstance(self.reshape, ChannelsFirst):
+            return self._cut.reason
+        return f"{self._cut.reason}, but the layer returns {type(self.reshape).__name__}, not maps"
 
     def _rests_of(self, images: Tensor) -> Tensor:
         """The class tokens of images, [N, extra, K]."""

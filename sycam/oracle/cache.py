@@ -11,7 +11,7 @@ from sycam.errors import SycamError
 from sycam.images import ImageSet
 from sycam.network import Network
 from sycam.network.batching import images_at_once
-from sycam.terminals import View, terminal
+from sycam.terminals import TerminalSettings, View, terminal
 from sycam.theory import Evaluator
 
 
@@ -25,6 +25,7 @@ class TerminalCache:
         classes: [N] int64, the image class that is explained; None for the predicted one.
         batch: images per forward pass; None for what suits the device.
         chunk: masked images per pass for terminals that need many (`drop`, `score`).
+        settings: samples, steps, orderings and the seed of the terminals that have such.
         on_batch: told after each batch how many images are done.
 
     Attributes:
@@ -43,8 +44,10 @@ class TerminalCache:
         batch: int | None = None,
         chunk: int = 64,
         on_batch: Callable[[int], None] | None = None,
+        settings: TerminalSettings | None = None,
     ) -> None:
         self.network, self.images = network, images
+        self.settings = settings or TerminalSettings()
         wanted = list(dict.fromkeys(["A", *names]))
         for name in wanted:
             terminal(name)
@@ -54,7 +57,7 @@ class TerminalCache:
         for start in range(0, len(images), batch):
             places = slice(start, start + batch)
             given = None if classes is None else classes[places]
-            view = View(network, images.normalised(places, network), given, chunk=chunk)
+            view = View(network, images.normalised(places, network), given, chunk=chunk, settings=self.settings)
             for name in wanted:
                 value = view[name]
                 self._check(value, name, images.names[places])
@@ -90,6 +93,7 @@ class TerminalCache:
         """The cache of some of the images, without computing anything again."""
         part = object.__new__(TerminalCache)
         part.network, part.images = self.network, self.images.select(places)
+        part.settings = self.settings
         on_device = places.to(self.classes.device)
         part.values = {name: value[on_device] for name, value in self.values.items()}
         part.classes, part.p = self.classes[on_device], self.p[on_device]

@@ -92,7 +92,9 @@ class RunFolder:
         shown = _spread(cache.labels_or_classes(), SHOWN)
         rows = [result.answer, *_best(result, 3)]
         images = cache.images.normalised(shown, result.network)
-        heatmaps = cam_heatmaps([row.cam for row in rows], result.network, images, cache.classes[shown]).cpu()
+        heatmaps = cam_heatmaps(
+            [row.cam for row in rows], result.network, images, cache.classes[shown], settings=cache.settings
+        ).cpu()
         pixels = cache.images.pixels[shown]
         masks = cache.images.masks[shown] if cache.images.masks is not None else None
         outlines = [m if bool(m.any()) else None for m in masks] if masks is not None else None

@@ -53,6 +53,7 @@ def manifest(
             "search_names": parts[0].names,
         },
         "seed": settings.seed,
+        "terminal_settings": settings.terminal_settings.describe(),
         "budget": str(settings.budget),
         "max_size": settings.max_size,
         "stopping_rule": "exact",

@@ -13,7 +13,7 @@ from sycam.cams import Cam
 from sycam.metrics.aggregate import bootstrap_interval, paired_difference_interval
 from sycam.metrics.registry import Metric
 from sycam.network import Network
-from sycam.terminals import View
+from sycam.terminals import TerminalSettings, View
 from sycam.theory import Evaluator, heatmaps_of
 from sygus import Term
 
@@ -113,6 +113,11 @@ class Result:
         """The answer as a SyGuS-IF define-fun."""
         return self.answer.cam.define_fun()
 
+    @property
+    def terminal_settings(self) -> TerminalSettings:
+        """With which the run computed its terminals."""
+        return TerminalSettings(**self.manifest["terminal_settings"])
+
     def cam(self, images: Tensor, classes: Tensor | None = None) -> Tensor:
         """Heatmaps of the answer.
 
@@ -123,7 +128,7 @@ class Result:
         Returns:
             [B, H, W] in [0, 1].
         """
-        return cam_heatmaps([self.answer.cam], self.network, images, classes)[0]
+        return cam_heatmaps([self.answer.cam], self.network, images, classes, settings=self.terminal_settings)[0]
 
     def describe(self) -> dict[str, Any]:
         """The result as plain data: what `--json` prints and `result.json` holds."""
@@ -157,7 +162,14 @@ class Result:
         }
 
 
-def cam_heatmaps(cams: list[Cam], network: Network, images: Tensor, classes: Tensor | None = None, batch: int = 32) -> Tensor:
+def cam_heatmaps(
+    cams: list[Cam],
+    network: Network,
+    images: Tensor,
+    classes: Tensor | None = None,
+    batch: int = 32,
+    settings: TerminalSettings | None = None,
+) -> Tensor:
     """Heatmaps of CAMs on normalised images [B, 3, H, W]: [len(cams), B, H, W] in [0, 1].
 
     A term that is not finite on an image gives an empty heatmap there.
@@ -165,7 +177,8 @@ def cam_heatmaps(cams: list[Cam], network: Network, images: Tensor, classes: Ten
     parts = []
     names = sorted({name for cam in cams for name in cam.terminals} | {"A"})
     for start in range(0, len(images), batch):
-        view = View(network, images[start : start + batch], None if classes is None else classes[start : start + batch])
+        part = slice(start, start + batch)
+        view = View(network, images[part], None if classes is None else classes[part], settings=settings)
         evaluator = Evaluator({name: view[name] for name in names})
         parts.append(heatmaps_of([cam.term for cam in cams], evaluator, (images.shape[-2], images.shape[-1]))[0])
     return torch.cat(parts, 1)

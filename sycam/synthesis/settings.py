@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sycam.errors import SycamError
+from sycam.terminals import TerminalSettings
 from sygus import LEARNERS
 
 
@@ -21,6 +22,7 @@ class Settings:
         held_out: the share of images that the search never sees, 0 for none. seed: of the split and all orders.
         classes: "predicted" or "labelled", the image class that is explained.
         batch: masked images per pass, None for what suits the device (`MetricOracle`).
+        terminals: samples, steps and orderings of terminals; None for the defaults with this seed.
         dump_smt2: a folder for the queries that cvc5 leaves undecided.
     """
 
@@ -34,6 +36,12 @@ class Settings:
     classes: str = "predicted"
     batch: int | None = None
     dump_smt2: Path | None = None
+    terminals: TerminalSettings | None = None
+
+    @property
+    def terminal_settings(self) -> TerminalSettings:
+        """Those given, or the defaults with the seed of the run."""
+        return self.terminals or TerminalSettings(self.seed)
 
     def checked(self) -> Settings:
         """These settings.

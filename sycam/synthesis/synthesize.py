@@ -263,7 +263,7 @@ def _caches(
         def step(done: int, before: int = before) -> None:
             observer.step(before + done, total)
 
-        caches.append(TerminalCache(network, part, problem.terminals, labels, on_batch=step))
+        caches.append(TerminalCache(network, part, problem.terminals, labels, on_batch=step, settings=settings.terminal_settings))
         before += len(part)
     return caches
 

@@ -1,4 +1,4 @@
-"""Terminals of one forward and at most one backward pass: activations, gradients, logit, probability, sizes."""
+"""Terminals of one forward and at most two backward passes: activations, gradients, logit, probability, sizes."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from sycam.network.head import linear_head
+from sycam.terminals.derivatives import Objective, constant_over_pixels, gradient_and_hessian, gradient_of
 from sycam.terminals.registry import register_terminal
 from sycam.terminals.view import View
 
@@ -22,7 +23,7 @@ def gradient(view: View) -> Tensor:
     head = linear_head(view.network)
     if head is None:
         return view.network.gradient(view.A, view.images, view.classes)
-    return _constant_over_pixels(head.weight[view.classes], view.A)
+    return constant_over_pixels(head.weight[view.classes], view.A)
 
 
 @register_terminal("GP", passes="1 backward; 0 on a GAP + linear head", source="Selvaraju et al., ICCV 2017")
@@ -33,7 +34,7 @@ def gradient_of_probability(view: View) -> Tensor:
         return view.network.gradient(view.A, view.images, view.classes, of="probability")
     # dp_c = p_c (dy_c - Σ_j p_j dy_j)
     expected = view.probabilities @ head.weight  # [N, K]
-    return _constant_over_pixels(view["p"] * (head.weight[view.classes] - expected), view.A)
+    return constant_over_pixels(view["p"] * (head.weight[view.classes] - expected), view.A)
 
 
 @register_terminal("y", sort="Real", level="scalar", source="the network")
@@ -66,7 +67,53 @@ def pixel_count(view: View) -> Tensor:
     return view.A.new_full((len(view), 1), view.A.shape[2] * view.A.shape[3])
 
 
-def _constant_over_pixels(weights: Tensor, A: Tensor) -> Tensor:
-    """weights / Z at every pixel, bit for bit the same: [N, K] to [N, K, h, w]."""
-    share = weights / (A.shape[2] * A.shape[3])
-    return torch.empty_like(A).copy_(share[:, :, None, None].expand_as(A))
+@register_terminal("entropy", sort="Real", level="scalar", source="Shannon 1948; in nats")
+def softmax_entropy(view: View) -> Tensor:
+    """Entropy of the softmax of the logits, in nats: 0 for a certain answer, log C for none."""
+    return torch.special.entr(view.probabilities).sum(1, keepdim=True)
+
+
+@register_terminal("area", sort="Real", level="channel", source="the layer")
+def active_area(view: View) -> Tensor:
+    """Share of the channel's pixels whose activation exceeds the channel's mean, in [0, 1); 0 for a constant map."""
+    mean = view.A.mean((2, 3), keepdim=True)
+    # The mean of equal numbers may round below them.
+    low, high = view.A.amin((2, 3)), view.A.amax((2, 3))
+    return torch.where(low == high, 0, (mean < view.A).to(view.A.dtype).mean((2, 3)))
+
+
+@register_terminal("G_diff", passes="1 backward; 0 on a GAP + linear head", source="Finer-CAM: Zhang et al., CVPR 2025")
+def gradient_of_difference(view: View) -> Tensor:
+    """Gradient of Σ_d p_d (y − γ y_d) / Σ_d p_d over the classes d whose logits are nearest to y: what tells the class from them.
+
+    `finer_classes` and `finer_strength` (γ) say how many and how strongly. The weights p_d are differentiated too, as in the
+    authors' code.
+    """
+    count = min(view.settings.finer_classes, view.logits.shape[1] - 1)
+    distance = (view.logits - view["y"]).abs().scatter(1, view.classes[:, None], torch.inf)
+    similar = distance.topk(count, largest=False).indices  # [N, count]
+
+    def difference(logits: Tensor) -> Tensor:
+        own, others = logits.gather(1, view.classes[:, None]), logits.gather(1, similar)
+        # p_d / Σ p_d is the softmax over these classes alone, which cannot divide by a sum that vanished.
+        return (others.softmax(1) * (own - view.settings.finer_strength * others)).sum(1)
+
+    return gradient_of(view, difference)
+
+
+@register_terminal("GR", passes="1 backward; 0 on a GAP + linear head", source="ShapleyCAM: Cai, 2025, arXiv 2501.06261")
+def gradient_of_residual(view: View) -> Tensor:
+    """Gradient of y + log p with respect to the activations."""
+    known = view.extra.get("y + log p")
+    return gradient_of(view, _utility(view)) if known is None else known[0]
+
+
+@register_terminal("HA", passes="2 backward; 0 on a GAP + linear head", source="ShapleyCAM: Cai, 2025, arXiv 2501.06261")
+def hessian_times_activations(view: View) -> Tensor:
+    """Hessian of y + log p with respect to the activations, times A: how that gradient changes along A."""
+    view.extra["y + log p"] = gradient_and_hessian(view, _utility(view))
+    return view.extra["y + log p"][1]
+
+
+def _utility(view: View) -> Objective:
+    return lambda logits: (logits + logits.log_softmax(1)).gather(1, view.classes[:, None])[:, 0]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -39,7 +41,21 @@ def logit_drop(view: View) -> Tensor:
     return ablated(view)
 
 
-@torch.no_grad()
+@register_terminal(
+    "keep",
+    sort="Real",
+    level="channel",
+    passes="K of the tail only; 0 on a GAP + linear head",
+    source="the other end of Ablation-CAM's and SHAP-CAM's coalitions",
+)
+def logit_keep(view: View) -> Tensor:
+    """Logit of the class with all channels but this one set to 0, minus the logit with all of them at 0."""
+    head = linear_head(view.network)
+    if head is not None:
+        return head.weight[view.classes] * view.A.mean((2, 3))
+    return kept(view)
+
+
 def ablated(view: View) -> Tensor:
     """y − y_k by running the tail with channel k set to 0, [N, K]; slow where a closed form exists.
 
@@ -47,13 +63,59 @@ def ablated(view: View) -> Tensor:
 
     Source: Desai & Ramaswamy, "Ablation-CAM", WACV 2020.
     """
-    A, network = view.A, view.network
-    drop = A.new_zeros(A.shape[:2])
-    image, channel = A.flatten(2).any(-1).nonzero(as_tuple=True)  # [jobs] each
-    for start in range(0, len(image), view.chunk):
-        of, k = image[start : start + view.chunk], channel[start : start + view.chunk]
-        without = A[of]  # a copy, [chunk, K, h, w]
-        without[torch.arange(len(of), device=of.device), k] = 0
-        logits = network.tail(without, view.images[of] if network.needs_images else None)
-        drop[of, k] = view["y"][of, 0] - logits.gather(1, view.classes[of, None])[:, 0]
+    drop = view.A.new_zeros(view.A.shape[:2])
+    image, channel = view.A.flatten(2).any(-1).nonzero(as_tuple=True)  # [jobs] each
+
+    def without(jobs: slice) -> Tensor:
+        maps = view.A[image[jobs]]  # a copy, [chunk, K, h, w]
+        maps[torch.arange(len(maps), device=maps.device), channel[jobs]] = 0
+        return maps
+
+    drop[image, channel] = view["y"][image, 0] - logit_of(view, image, without)
     return drop
+
+
+def kept(view: View) -> Tensor:
+    """The logit with only channel k left, minus that with none, by running the tail, [N, K]; slow where a closed form exists."""
+    gain = view.A.new_zeros(view.A.shape[:2])
+    image, channel = view.A.flatten(2).any(-1).nonzero(as_tuple=True)
+
+    def alone(jobs: slice) -> Tensor:
+        of, k = image[jobs], channel[jobs]
+        maps = view.A.new_zeros(len(of), *view.A.shape[1:])
+        maps[torch.arange(len(of), device=of.device), k] = view.A[of, k]
+        return maps
+
+    gain[image, channel] = logit_of(view, image, alone) - logit_of_nothing(view)[image]
+    return gain
+
+
+@torch.no_grad()
+def logit_of(view: View, image: Tensor, maps: Callable[[slice], Tensor]) -> Tensor:
+    """The logit of its image's class for each job, [jobs], from the tail alone, in full chunks.
+
+    Args:
+        view: the batch.
+        image: of each job, [jobs].
+        maps: what the layer returns for a slice of the jobs, [chunk, K, h, w].
+    """
+    network, logit = view.network, view.A.new_empty(len(image))
+    for start in range(0, len(image), view.chunk):
+        jobs = slice(start, start + view.chunk)
+        logits = network.tail(maps(jobs), view.images[image[jobs]] if network.needs_images else None)
+        logit[jobs] = logits.gather(1, view.classes[image[jobs], None])[:, 0]
+    return logit
+
+
+def logit_of_nothing(view: View) -> Tensor:
+    """The logit of each image's class with all channels at 0, [N]; computed once for a view."""
+    if "logit of nothing" not in view.extra:
+        network = view.network
+        if network.needs_images:  # something may bypass the layer
+            images = torch.arange(len(view), device=view.A.device)
+            found = logit_of(view, images, lambda jobs: torch.zeros_like(view.A[jobs]))
+        else:
+            with torch.no_grad():
+                found = network.tail(torch.zeros_like(view.A[:1]))[0, view.classes]
+        view.extra["logit of nothing"] = (found,)
+    return view.extra["logit of nothing"][0]

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from sycam.network.network import Network
 from sycam.terminals.registry import terminal
+from sycam.terminals.settings import TerminalSettings
 
 
 class View:
@@ -24,8 +25,10 @@ class View:
         logits: of these images, [N, C].
         chunk: how many images one batch may hold at most when a terminal needs many passes for each image; it changes speed and
             memory, and results by rounding only.
+        settings: samples, steps, orderings and the seed of the terminals that have such.
 
     Attributes:
+        keys: of the images' random numbers, see `sycam.terminals.randomness`.
         extra: what several terminals share, under a name of their choosing.
 
     >>> from torch import nn
@@ -46,18 +49,23 @@ class View:
         activations: Tensor | None = None,
         logits: Tensor | None = None,
         chunk: int = 64,
+        settings: TerminalSettings | None = None,
     ) -> None:
         self.network = network
-        self.images = images.to(network.device, network.dtype)
+        self.images = _ordinary(images.to(network.device, network.dtype))
         self.chunk = chunk
-        self._given_classes = None if classes is None else classes.to(network.device, torch.int64)
+        self.settings = settings or TerminalSettings()
+        self.keys: list[bytes] | None = None
+        self._given_classes = None if classes is None else _ordinary(classes.to(network.device, torch.int64))
         self._given = None if activations is None or logits is None else (activations, logits)
         self._values: dict[str, Tensor] = {}
         self.extra: dict[str, tuple[Tensor, ...]] = {}
 
     def __getitem__(self, name: str) -> Tensor:
         if name not in self._values:
-            self._values[name] = terminal(name).compute(self)
+            # A caller's inference mode would give tensors that may not enter the graphs that some terminals need.
+            with torch.inference_mode(False), torch.no_grad():
+                self._values[name] = terminal(name).compute(self)
         return self._values[name]
 
     def __len__(self) -> int:
@@ -65,7 +73,10 @@ class View:
 
     @cached_property
     def _forward(self) -> tuple[Tensor, Tensor]:
-        return self._given if self._given is not None else self.network.activations(self.images)
+        with torch.inference_mode(False):
+            if self._given is None:
+                return self.network.activations(self.images)
+            return _ordinary(self._given[0]), _ordinary(self._given[1])
 
     @property
     def A(self) -> Tensor:
@@ -80,13 +91,23 @@ class View:
     @cached_property
     def probabilities(self) -> Tensor:
         """Softmax of the logits, [N, C]."""
-        return self.logits.softmax(1)
+        with torch.inference_mode(False):
+            return self.logits.softmax(1)
 
     @cached_property
     def classes(self) -> Tensor:
         """The image class that terminals speak of, int64 [N]: given, or predicted."""
-        return self.logits.argmax(1) if self._given_classes is None else self._given_classes
+        with torch.inference_mode(False):
+            return self.logits.argmax(1) if self._given_classes is None else self._given_classes
 
     def of_class(self, values: Tensor) -> Tensor:
         """Each image's entry for its class: [N, C] to [N, 1]."""
         return values.gather(1, self.classes[:, None])
+
+
+def _ordinary(tensor: Tensor) -> Tensor:
+    """The tensor, or a copy if it was born in inference mode and so could not enter a graph."""
+    if not tensor.is_inference():
+        return tensor
+    with torch.inference_mode(False):
+        return tensor.clone()

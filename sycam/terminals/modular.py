@@ -1,0 +1,287 @@
+"""The tail as modules that are each called once: what packages that hook modules (captum, zennit) can work on.
+
+A network calls one ReLU three times, in place, or calls `F.relu` and `+`, where no module is to hook. The traced tail lists every
+call, so each becomes a module of its own. Weights are shared with the model, hooks and flags are not: the model never changes.
+"""
+
+from __future__ import annotations
+
+import copy
+import operator
+from collections.abc import Callable
+from operator import attrgetter
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, fx, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from sycam.errors import SycamError
+from sycam.network.network import Network, Passes
+
+TOLERANCE = 1e-4  # relative to the largest logit; a fused normalisation rounds
+
+
+class Addition(nn.Module):
+    """The sum over the last axis of stacked branches: a residual connection as a module of one input."""
+
+    def forward(self, stacked: Tensor) -> Tensor:
+        """[..., branches] to [...]."""
+        return stacked.sum(-1)
+
+
+class SpatialMean(nn.Module):
+    """Average pooling, however it was written, as a module of one input."""
+
+    def __init__(self, pool: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.pool = pool
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Pooled as the call in the model pools."""
+        return self.pool(x)
+
+
+class Windows(nn.Module):
+    """Max pooling over windows that overlap, as a gather and a pooling over windows that do not.
+
+    captum puts the contributions of a pooling back by `max_unpool`, which loses all but one where windows share a pixel. A
+    gather's gradient adds them up.
+    """
+
+    def __init__(self, pool: nn.MaxPool2d) -> None:
+        super().__init__()
+        kernel, stride, padding, dilation = (_pair(v) for v in (pool.kernel_size, pool.stride, pool.padding, pool.dilation))
+        self.kernel, self.stride, self.padding, self.dilation = kernel, stride, padding, dilation
+        self.most = nn.MaxPool1d(kernel[0] * kernel[1])
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[N, C, h, w] to [N, C, h', w']."""
+        (top, left), low = self.padding, torch.finfo(x.dtype).min / 4  # minus infinity would give 0 · inf
+        x = F.pad(x, (left, left, top, top), value=low)
+        channels = x.shape[1]
+        rows, columns = (
+            (length - d * (k - 1) - 1) // s + 1
+            for length, k, s, d in zip(x.shape[2:], self.kernel, self.stride, self.dilation, strict=True)
+        )
+        windows = F.unfold(x, self.kernel, self.dilation, 0, self.stride).unflatten(1, (channels, -1))  # [N, C, k·k, h'·w']
+        flat = windows.transpose(2, 3).flatten(2)  # [N, C, h'·w'·k·k]
+        return self.most(flat).unflatten(2, (rows, columns))
+
+
+FUNCTIONS: dict[Any, Callable[..., Tensor]] = {
+    f: f
+    for f in (
+        F.relu, torch.relu, F.relu6, F.silu, F.gelu, F.hardswish, F.hardsigmoid, F.hardtanh, F.leaky_relu, F.elu, F.celu, F.selu,
+        F.mish, F.softplus, torch.sigmoid, F.sigmoid, torch.tanh, F.tanh,
+    )
+}  # fmt: skip
+METHODS: dict[str, Callable[..., Tensor]] = {
+    "relu": F.relu, "relu_": F.relu, "sigmoid": torch.sigmoid, "sigmoid_": torch.sigmoid, "tanh": torch.tanh,
+}  # fmt: skip
+HOOKABLE = (nn.ReLU, nn.ELU, nn.LeakyReLU, nn.Sigmoid, nn.Tanh, nn.Softplus)
+POINTWISE = (
+    nn.ReLU6, nn.SiLU, nn.GELU, nn.Hardswish, nn.Hardsigmoid, nn.Hardtanh, nn.Mish, nn.CELU, nn.SELU, nn.LogSigmoid, nn.Softsign,
+    nn.Threshold, nn.PReLU,
+)  # fmt: skip
+ADDITIONS = (operator.add, operator.iadd, torch.add)
+POOLS = (F.adaptive_avg_pool2d, F.avg_pool2d, torch.mean)
+
+
+def modular_tail(network: Network) -> fx.GraphModule:
+    """The network's tail as modules that are each called once, in eval mode; built once, then remembered.
+
+    Raises:
+        SycamError: the network could not be cut at its layer.
+    """
+    if "modular tail" not in network.memo:
+        reason, tail = network.cut_reason, network.tail_graph
+        if tail is not None and not network.needs_images:
+            generator = torch.Generator().manual_seed(0)
+            example = torch.randn(2, network.channels, *network.map_size, generator=generator)
+            example = example.to(network.device, network_dtype(network))
+            try:
+                tail = _rewritten(tail, example)
+                reason = _difference(network, tail, example)
+            except Exception as problem:  # noqa: BLE001 - a traced model may hold any call; drop and shap still work
+                reason = f"{type(problem).__name__}: {(str(problem).splitlines() or [''])[0]}"
+            if not reason:
+                network.memo["modular tail"] = tail
+                return tail
+        raise SycamError(
+            f"the part of {network.name} after layer {network.layer!r} cannot be taken apart ({reason}), which lift, lift_map, "
+            "lrp and lrp_contrast need: leave them out of the grammar, or name another --layer"
+        )
+    return network.memo["modular tail"]
+
+
+def _difference(network: Network, tail: fx.GraphModule, example: Tensor) -> str:
+    """What is wrong with the modular tail, in words; nothing where its logits are the network's."""
+    passes = Passes(**vars(network.passes))
+    with torch.no_grad():
+        expected, found = network.tail(example), tail(example)
+    network.passes = passes  # the verification is not the run's work
+    difference = float((found - expected).abs().max() / expected.abs().max().clamp(min=1e-12))
+    return "" if difference <= TOLERANCE else f"its logits as modules differ by {difference:.1e} of the largest"
+
+
+def network_dtype(network: Network) -> torch.dtype:
+    """Of the first floating-point parameter; float32 where there is none."""
+    return next((p.dtype for p in network.model.parameters() if p.is_floating_point()), torch.float32)
+
+
+class _Recorder(fx.Interpreter):
+    """Notes what each node returns, so that sizes that a pooling was given become numbers."""
+
+    def __init__(self, module: fx.GraphModule) -> None:
+        super().__init__(module)
+        self.seen: dict[fx.Node, Any] = {}
+
+    def run_node(self, n: fx.Node) -> Any:
+        """The node's value, noted."""
+        self.seen[n] = super().run_node(n)
+        return self.seen[n]
+
+
+def _rewritten(tail: fx.GraphModule, example: Tensor) -> fx.GraphModule:
+    plain = _copied(tail)
+    recorder = _Recorder(plain)
+    with torch.no_grad():
+        recorder.run(example)
+    graph = fx.Graph()
+    parts: dict[str, Any] = {}
+    copies: dict[Any, Any] = {}
+
+    def call(module: nn.Module, *args: Any) -> fx.Node:
+        name = f"step{len(parts)}"
+        parts[name] = module.eval()
+        return graph.call_module(name, args)
+
+    for node in plain.graph.nodes:
+        first = copies.get(node.args[0]) if node.args and isinstance(node.args[0], fx.Node) else None
+        tensors = [a for a in node.args if isinstance(a, fx.Node) and isinstance(recorder.seen.get(a), Tensor)]
+        if node.op == "call_module":
+            module = plain.get_submodule(node.target)
+            fused = _fused(node, module, plain)
+            if fused is not None:
+                copies[node] = call(fused, copies[node.args[0].args[0]])
+            else:
+                copies[node] = call(_hookable(module), *[copies[a] for a in node.args])
+        elif _is_addition(node) and len(tensors) == 2:
+            stacked = graph.call_function(_stacked, tuple(copies[a] for a in tensors))
+            copies[node] = call(Addition(), stacked)
+        elif first is not None and (pointwise := _pointwise(node)) is not None:
+            args, kwargs = _plain_arguments(node, recorder)
+            copies[node] = call(_stand_in(_bound(pointwise, args, {k: v for k, v in kwargs.items() if k != "inplace"})), first)
+        elif first is not None and _is_pool(node):
+            args, kwargs = _plain_arguments(node, recorder)
+            function = torch.mean if node.op == "call_method" else node.target
+            copies[node] = call(SpatialMean(_bound(function, args, kwargs)), first)
+        elif first is not None and node.op == "call_function" and node.target in (F.max_pool2d, torch.max_pool2d):
+            args, kwargs = _plain_arguments(node, recorder)
+            copies[node] = call(_hookable(nn.MaxPool2d(*args, **kwargs)), first)
+        else:
+            copies[node] = graph.node_copy(node, copies.__getitem__)
+            if node.op == "get_attr":
+                parts[node.target] = attrgetter(node.target)(plain)
+    found = fx.GraphModule(parts, graph, "ModularTail")
+    found.graph.eliminate_dead_code()  # convolutions that were fused
+    found.delete_all_unused_submodules()
+    found.recompile()
+    return found.eval()
+
+
+def _copied(tail: fx.GraphModule) -> fx.GraphModule:
+    """The tail with a module of its own for each call, not in place; parameters and buffers are the model's."""
+    parts: dict[str, Any] = {}
+    graph = fx.Graph()
+    copies: dict[Any, Any] = {}
+    for node in tail.graph.nodes:
+        copies[node] = graph.node_copy(node, copies.__getitem__)
+        if node.op == "call_module":
+            module = tail.get_submodule(node.target)
+            tensors = {id(t): t for t in (*module.parameters(), *module.buffers())}
+            own = copy.deepcopy(module, dict(tensors)).eval()
+            for part in own.modules():
+                if getattr(part, "inplace", False):
+                    part.inplace = False  # type: ignore[assignment]
+            name = f"call{len(parts)}"
+            copies[node].target, parts[name] = name, own
+        elif node.op == "get_attr":
+            parts[node.target] = attrgetter(node.target)(tail)
+    return fx.GraphModule(parts, graph, "CopiedTail")
+
+
+def _fused(node: fx.Node, module: nn.Module, plain: fx.GraphModule) -> nn.Module | None:
+    """A convolution and the batch normalisation after it as one convolution, so that relevance passes through both at once."""
+    before = node.args[0]
+    if not isinstance(module, nn.BatchNorm2d) or not isinstance(before, fx.Node) or before.op != "call_module":
+        return None
+    convolution = plain.get_submodule(str(before.target))
+    if not isinstance(convolution, nn.Conv2d) or len(before.users) != 1 or module.running_mean is None:
+        return None
+    return fuse_conv_bn_eval(convolution, module)
+
+
+def _hookable(module: nn.Module) -> nn.Module:
+    """The module, or one of a type that captum and zennit know which computes the same."""
+    if isinstance(module, POINTWISE) and type(module) not in HOOKABLE:
+        return _stand_in(module)
+    if isinstance(module, nn.AvgPool2d | nn.AdaptiveAvgPool2d):
+        return SpatialMean(module)
+    if type(module) is nn.MaxPool2d and not module.return_indices and not module.ceil_mode:
+        kernel, stride, padding, dilation = (
+            _pair(v) for v in (module.kernel_size, module.stride, module.padding, module.dilation)
+        )
+        if any(padding) or any(s < d * (k - 1) + 1 for s, k, d in zip(stride, kernel, dilation, strict=True)):
+            return Windows(module)
+    return module
+
+
+def _stand_in(function: Callable[[Tensor], Tensor]) -> nn.Module:
+    """A pointwise function in the form of a module whose type captum and zennit know: their rules ask its input and output."""
+    module = nn.ReLU()
+    # A module itself would become a part of this one, and ReLU's own forward would run.
+    module.forward = lambda x: function(x)  # type: ignore[method-assign,assignment]
+    return module
+
+
+def _is_addition(node: fx.Node) -> bool:
+    return (node.op == "call_function" and node.target in ADDITIONS and not node.kwargs) or (
+        node.op == "call_method" and node.target in ("add", "add_") and not node.kwargs
+    )
+
+
+def _is_pool(node: fx.Node) -> bool:
+    """Average pooling, or a mean over both axes of the pixels."""
+    if node.op == "call_function" and node.target in POOLS[:2]:
+        return True
+    if (node.op, node.target) not in (("call_function", torch.mean), ("call_method", "mean")):
+        return False
+    axes = node.kwargs.get("dim", node.args[1] if len(node.args) > 1 else None)
+    return isinstance(axes, list | tuple) and all(isinstance(a, int) for a in axes) and {a % 4 for a in axes} == {2, 3}
+
+
+def _pointwise(node: fx.Node) -> Callable[..., Tensor] | None:
+    if node.op == "call_function":
+        return FUNCTIONS.get(node.target)
+    return METHODS.get(str(node.target)) if node.op == "call_method" else None
+
+
+def _plain_arguments(node: fx.Node, recorder: _Recorder) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """The arguments after the first, numbers where the model computes them."""
+    args = fx.node.map_arg(node.args[1:], recorder.seen.__getitem__)
+    return args, fx.node.map_arg(node.kwargs, recorder.seen.__getitem__)
+
+
+def _bound(function: Callable[..., Tensor], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Callable[[Tensor], Tensor]:
+    return lambda x: function(x, *args, **kwargs)
+
+
+def _stacked(a: Tensor, b: Tensor) -> Tensor:
+    return torch.stack(torch.broadcast_tensors(a, b), -1)
+
+
+def _pair(value: Any) -> tuple[int, int]:
+    return (value[0], value[1]) if isinstance(value, tuple | list) else (value, value)

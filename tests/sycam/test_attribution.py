@@ -1,0 +1,227 @@
+"""`lift`, `lift_map`, `lrp`, `lrp_contrast` against rules written out layer by layer, and the tail taken apart into modules."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+import torch
+import torch.nn.functional as F
+from heads import PREP, Residual, double, images, network
+from torch import Tensor, nn
+
+from sycam.errors import SycamError
+from sycam.images import ImageSet
+from sycam.network import Network
+from sycam.network.cut import Cut
+from sycam.terminals import View
+from sycam.terminals.modular import Addition, SpatialMean, Windows, modular_tail
+
+pytest.importorskip("captum")
+CLASSES = torch.tensor([3, 0, 1, 1])
+
+
+def close(found: Tensor, expected: Tensor, tolerance: float = 1e-9) -> None:
+    torch.testing.assert_close(found, expected, rtol=0, atol=tolerance * max(float(expected.abs().max()), 1e-30))
+
+
+def rescale(layers: list[nn.Module], A: Tensor, c: int) -> Tensor:
+    """DeepLIFT's rescale rule against zeros (Shrikumar et al., 2017, section 3.5.2), one image [K, h, w], layer by layer."""
+    xs, zeros = [A[None]], [torch.zeros_like(A[None])]
+    for layer in layers:
+        xs.append(layer(xs[-1].clone()))
+        zeros.append(layer(zeros[-1].clone()))
+    m = F.one_hot(torch.tensor([c]), xs[-1].shape[1]).to(A)  # multipliers of the layer's output
+    for layer, x, x0, y, y0 in reversed(list(zip(layers, xs, zeros, xs[1:], zeros[1:], strict=False))):
+        if isinstance(layer, nn.Linear):
+            m = m @ layer.weight
+        elif isinstance(layer, nn.Flatten):
+            m = m.reshape(x.shape)
+        elif isinstance(layer, nn.ReLU):
+            # Where nothing comes in, nothing comes out: the slope does not matter.
+            m = m * torch.where((x - x0).abs() < 1e-10, torch.zeros_like(x), (y - y0) / (x - x0))
+        elif isinstance(layer, nn.Dropout):
+            pass
+        else:  # max pooling: what the window gained belongs to its largest pixel
+            assert isinstance(layer, nn.MaxPool2d | nn.AdaptiveMaxPool2d | nn.AdaptiveAvgPool2d)
+            contributions = torch.zeros_like(x)
+            side = layer.kernel_size if isinstance(layer, nn.MaxPool2d) else 1
+            for k in range(x.shape[1]):
+                for i in range(y.shape[2]):
+                    for j in range(y.shape[3]):
+                        window = x[0, k, i * side : (i + 1) * side, j * side : (j + 1) * side]
+                        row, column = divmod(int(window.argmax()), window.shape[1])
+                        contributions[0, k, i * side + row, j * side + column] += m[0, k, i, j] * (y - y0)[0, k, i, j]
+            m = torch.where(x == x0, torch.zeros_like(x), contributions / torch.where(x == x0, torch.ones_like(x), x - x0))
+    return (m * (xs[0] - zeros[0]))[0].detach()
+
+
+def test_lift_of_a_layered_head():
+    made, x = network("layered"), images()
+    view = View(made, x, CLASSES)
+    layers = list(made.model.children())[1:]
+    for n, c in enumerate(CLASSES.tolist()):
+        close(view["lift_map"][n], rescale(layers, view.A[n], c))
+    close(view["lift"], view["lift_map"].sum((2, 3)))
+    nothing = made.tail(torch.zeros_like(view.A)).gather(1, CLASSES[:, None]).detach()
+    close(view["lift"].sum(1), (view["y"] - nothing)[:, 0])
+    assert (view["lift"] - view["drop"]).abs().max() > 1e-3 * view["lift"].abs().max()
+    assert not made.model[0][1]._forward_hooks
+
+
+def test_lift_of_the_small_vgg(small_vgg_tiny20: Network, tiny_photos: ImageSet):
+    """Its head: max pooling, three linear layers, in-place ReLUs. Completeness, and the twin on one image."""
+    made = small_vgg_tiny20
+    x = tiny_photos.normalised([0, 3, 5], made)
+    view = View(made, x)
+    nothing = made.tail(torch.zeros_like(view.A)).gather(1, view.classes[:, None]).detach()
+    gained = (view["y"] - nothing)[:, 0]
+    torch.testing.assert_close(view["lift"].sum(1), gained, rtol=1e-4, atol=1e-4)
+    layers = [part for part in made.model.modules() if isinstance(part, nn.MaxPool2d)][-1:]
+    layers += [nn.Flatten(), *[part for part in made.model.classifier if not isinstance(part, nn.Dropout)]]
+    slow = rescale(layers, view.A[0], int(view.classes[0]))
+    close(view["lift_map"][0], slow, 1e-4)
+
+
+@pytest.mark.parametrize("activation", [nn.SiLU(inplace=True), nn.GELU(), nn.Hardswish(), nn.ReLU6(inplace=True)])
+def test_lift_is_complete_for_every_pointwise_activation(activation):
+    """By their gradient, as packages that know only ReLU take them, it would not be."""
+    torch.manual_seed(0)
+    stem = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Sigmoid())
+    made = double(Network(nn.Sequential(stem, nn.Conv2d(4, 5, 3), activation, nn.Flatten(), nn.Linear(80, 3)).eval(), PREP, "0"))
+    view = View(made, images())
+    nothing = made.tail(torch.zeros_like(view.A)).gather(1, view.classes[:, None]).detach()
+    close(view["lift"].sum(1), (view["y"] - nothing)[:, 0])
+
+
+def test_lift_where_windows_overlap_and_a_block_is_residual():
+    """The residual network pools windows of 3 by steps of 2 with a border: contributions add up where windows share a pixel."""
+    made = network("residual")
+    assert any(isinstance(part, Windows) for part in modular_tail(made).modules())
+    view = View(made, images(), CLASSES)
+    nothing = made.tail(torch.zeros_like(view.A)).gather(1, CLASSES[:, None]).detach()
+    close(view["lift"].sum(1), (view["y"] - nothing)[:, 0], 1e-8)
+
+
+@pytest.mark.parametrize(
+    "pool", [nn.MaxPool2d(3, 2), nn.MaxPool2d(3, 1, 1), nn.MaxPool2d((2, 3), (1, 2), (1, 0)), nn.MaxPool2d(2, 2, dilation=2)]
+)
+def test_windows_are_max_pooling(pool):
+    x = torch.randn(2, 3, 9, 8)
+    assert torch.equal(Windows(pool)(x), pool(x))
+    assert torch.equal(Windows(pool)(x - 10), pool(x - 10))
+
+
+def test_what_multiplies_activations_warns_that_it_misses():
+    class Gate(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv, self.fc = nn.Conv2d(3, 4, 3), nn.Linear(4, 3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            x = self.conv(x)
+            return self.fc((x * x.sigmoid()).mean((2, 3)) ** 2)
+
+    torch.manual_seed(0)
+    view = View(double(Network(Gate().eval(), PREP, "conv")), images())
+    with pytest.warns(UserWarning, match=r"lift: DeepLIFT's contributions at 'conv' of Gate miss the logit's change by \d+%"):
+        view["lift"]
+
+
+def test_the_modular_tail_computes_the_same_and_shares_nothing_but_weights():
+    made = network("residual")
+    tail, A = modular_tail(made), View(made, images()).A
+    close(tail(A), made.tail(A))
+    assert any(isinstance(part, Addition) for part in tail.modules())
+    assert any(isinstance(part, SpatialMean) for part in tail.modules())
+    assert not any(getattr(part, "inplace", False) for part in tail.modules())
+    assert made.model.relu.inplace
+    assert not {id(part) for part in tail.modules()} & {id(part) for part in made.model.modules()}
+    assert tail is modular_tail(made)
+    own = {p.data_ptr() for p in made.model.parameters()}
+    assert made.model.fc.weight.data_ptr() in {p.data_ptr() for p in tail.parameters()} & own
+
+
+@pytest.mark.parametrize("name", ["lift", "lift_map", "lrp", "lrp_contrast"])
+def test_a_network_that_cannot_be_cut_is_told_why(name):
+    made = network("layered")
+    made._cut = Cut(None, "for the test")
+    with pytest.raises(SycamError, match=r"after layer '0' cannot be taken apart \(for the test\), which lift, lift_map, lrp"):
+        View(made, images())[name]
+
+
+@pytest.mark.parametrize(("name", "package"), [("lift", "captum"), ("lrp", "zennit")])
+def test_a_package_that_is_missing_is_named(monkeypatch, name, package):
+    for module in ("captum.attr", "zennit.composites", "zennit.rules"):
+        monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(SycamError, match=rf"need {package}: pip install 'sycam\[attribution\]'"):
+        View(network("layered"), images())[name]
+    assert View(network("linear"), images())[name].shape[1] == 7  # a closed form needs no package
+
+
+def backwards(layers: list[nn.Module], A: Tensor, start: Tensor, positive: bool) -> Tensor:
+    """Relevance of one image, [K, h, w], written out: R_i = Σ_j z_ij / (Σ_i z_ij + ε) R_j, z_ij = x_i w_ji (Bach et al., 2015)."""
+    xs = [A[None]]
+    for layer in layers:
+        xs.append(layer(xs[-1].clone()))
+    R = start[None]
+    for layer, x in reversed(list(zip(layers, xs, strict=False))):
+        if isinstance(layer, nn.Linear):
+            z = x[0][None] * layer.weight  # [out, in]
+            if positive:  # x w where it is positive, without the bias
+                z = z.clamp(min=0)
+                total = z.sum(1)
+            else:
+                total = z.sum(1) + layer.bias
+            total = total + 1e-6 * torch.where(total >= 0, 1.0, -1.0)
+            R = (R[0] / total) @ z
+            R = R[None]
+        elif isinstance(layer, nn.MaxPool2d):
+            _, places = F.max_pool2d(x, layer.kernel_size, return_indices=True)
+            R = F.max_unpool2d(R, places, layer.kernel_size, output_size=list(x.shape[2:]))
+        else:
+            R = R.reshape(x.shape)
+    return R[0].detach()
+
+
+@pytest.mark.parametrize(("name", "positive"), [("lrp", False), ("lrp_contrast", True)])
+def test_relevance_of_a_layered_head(name, positive):
+    pytest.importorskip("zennit")
+    made, x = network("layered"), images()
+    view = View(made, x, CLASSES)
+    layers = list(made.model.children())[1:]
+    for n, c in enumerate(CLASSES.tolist()):
+        start = torch.full((4,), -0.25, dtype=torch.float64) if positive else torch.zeros(4, dtype=torch.float64)
+        start[c] = 1.0 if positive else view["y"][n, 0]
+        close(view[name][n], backwards(layers, view.A[n], start, positive), 1e-6)
+    assert view[name].abs().max() > 1e-3
+
+
+def test_relevance_is_shared_between_the_branches_of_a_residual_network():
+    """Without biases relevance is conserved: nothing is counted twice where branches meet. Copying it to both would double it."""
+    pytest.importorskip("zennit")
+    torch.manual_seed(3)
+    model = Residual(5)
+    with torch.no_grad():
+        model.fc.bias.zero_()
+    made = double(Network(model.eval(), PREP, "stem"))
+    view = View(made, images(), CLASSES)
+    close(view["lrp"].sum((1, 2, 3)), view["y"][:, 0], 1e-3)
+    # By hand: s = a + b, R_a = a/s R, then the convolution by z⁺ and the identity branch meet at A.
+    A = view.A[:1].detach()
+    model.double()
+    a, total = model.norm(model.a(A)), model.norm(model.a(A)) + A
+    x = F.max_pool2d(total.relu(), 3, 2, 1)
+    mean = x.mean((2, 3))
+    z = mean * model.fc.weight[3]
+    R_mean = z / (z.sum() + 1e-6 * z.sum().sign()) * view["y"][0, 0]
+    R_x = x / (x.sum((2, 3), keepdim=True) + 1e-30) * R_mean[0][None, :, None, None]
+    leaf = total.relu().detach().requires_grad_()
+    (R_total,) = torch.autograd.grad(F.max_pool2d(leaf, 3, 2, 1), leaf, R_x)
+    R_a, R_b = a / total * R_total, A / total * R_total
+    scale = model.norm.weight / (model.norm.running_var + model.norm.eps).sqrt()
+    weight = (model.a.weight * scale[:, None, None, None]).clamp(min=0)
+    leaf = A.clone().requires_grad_()
+    out = F.conv2d(leaf, weight, padding=1)
+    (gradient,) = torch.autograd.grad(out, leaf, R_a / (out + 1e-30))
+    close(view["lrp"][0], (R_b + A * gradient)[0].detach(), 1e-3)
