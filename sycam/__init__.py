@@ -34,8 +34,8 @@ __all__ = [
 _HOMES = {
     "Cam": "cams", "ImageSet": "images", "METRICS": "metrics.registry", "Metric": "metrics.registry", "Network": "network",
     "Observer": "synthesis.observe", "Preprocessing": "network", "Progress": "synthesis.observe", "Query": "metrics.query",
-    "Result": "run.result", "Settings": "synthesis.settings", "TERMINALS": "terminals",
-    "TerminalSettings": "terminals", "View": "terminals", "find_cam": "cams",
+    "Result": "run.result", "Settings": "synthesis.settings", "TERMINALS": "terminals", "TerminalSettings": "terminals",
+    "View": "terminals", "find_cam": "cams",
     "find_cams": "cams", "heatmaps": "api", "known_cams": "cams", "load_images": "images", "load_network": "network",
     "register_metric": "metrics.registry", "register_terminal": "terminals", "score": "api",
     "synthesize": "synthesis.synthesize",

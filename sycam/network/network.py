@@ -16,7 +16,7 @@ from sycam.network.hooks import catching, evaluating, replacing
 from sycam.network.layers import check_calls, check_layer, layer_module
 from sycam.network.output import Output
 from sycam.network.preprocessing import Preprocessing
-from sycam.network.reshape import Reshape
+from sycam.network.reshape import ChannelsFirst, Reshape
 from sycam.network.rests import Rests
 from sycam.network.target import choose_layer
 
@@ -230,13 +230,18 @@ class Network:
 
     @property
     def tail_graph(self) -> fx.GraphModule | None:
-        """The traced part after the layer, which shares the model's modules; None where `needs_images`."""
-        return self._cut.tail
+        """The traced part after the layer, from maps to logits, which shares the model's modules.
+
+        None where it could not be cut, or where the layer returns something else than maps [N, K, h, w].
+        """
+        return self._cut.tail if isinstance(self.reshape, ChannelsFirst) else None
 
     @property
     def cut_reason(self) -> str:
         """Why the model could, or could not, be cut at the layer (see `sycam.network.cut`)."""
-        return self._cut.reason
+        if self._cut.tail is None or isinstance(self.reshape, ChannelsFirst):
+            return self._cut.reason
+        return f"{self._cut.reason}, but the layer returns {type(self.reshape).__name__}, not maps"
 
     def _rests_of(self, images: Tensor) -> Tensor:
         """The class tokens of images, [N, extra, K]."""

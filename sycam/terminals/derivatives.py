@@ -7,9 +7,11 @@ its Hessian times A is (∂²f/∂logits² · (logits − b))·W/Z: autograd the
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 
 import torch
 from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from sycam.errors import SycamError
 from sycam.network.head import linear_head
@@ -31,7 +33,9 @@ def gradient_and_hessian(view: View, objective: Objective) -> tuple[Tensor, Tens
 
 def _derivatives(view: View, objective: Objective, second: bool) -> tuple[Tensor, Tensor]:
     network, head = view.network, linear_head(view.network)
-    with torch.inference_mode(False), torch.enable_grad():
+    # The fused kernels of attention have no second derivative.
+    attention = sdpa_kernel(SDPBackend.MATH) if second else nullcontext()
+    with torch.inference_mode(False), torch.enable_grad(), attention:
         A = view.A.detach().clone()
         if head is not None:
             leaf = view.logits.detach().clone().requires_grad_()

@@ -124,7 +124,8 @@ def test_layer_tail_and_gradients_against_a_plain_hook_on_the_entire_model(famil
     images = torch.randn(2, 3, side, side)
     kept, before = images.clone(), snapshot(model)
     network = Network(model, Preprocessing(side, (0.5,) * 3, (0.5,) * 3))
-    assert (network.layer, network.notes, network.cut_reason) == (layer, [], "traced and verified")
+    assert (network.layer, network.notes) == (layer, [])
+    assert network.cut_reason.startswith("traced and verified")
     assert min(network.map_size) > 1
     twin = copy.deepcopy(model).eval()
 
