@@ -11,7 +11,7 @@ from sycam.errors import SycamError
 from sycam.network.head import linear_head
 from sycam.terminals.derivatives import constant_over_pixels
 from sycam.terminals.head import logit_of_nothing
-from sycam.terminals.modular import modular_tail
+from sycam.terminals.modular import modular_tail, rescaling
 from sycam.terminals.registry import register_terminal
 from sycam.terminals.view import View
 
@@ -56,7 +56,7 @@ def contributions(view: View) -> Tensor:
     except ImportError:
         raise SycamError("terminals lift and lift_map need captum: pip install 'sycam[attribution]'") from None
     tail = modular_tail(view.network)
-    with torch.inference_mode(False), torch.enable_grad(), warnings.catch_warnings():
+    with torch.inference_mode(False), torch.enable_grad(), rescaling(tail), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Setting forward, backward hooks")
         warnings.filterwarnings("ignore", message="Input Tensor .* did not already require gradients")
         A = view.A.detach().clone()

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import copy
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from operator import attrgetter
 from typing import Any
 
@@ -43,31 +44,56 @@ class SpatialMean(nn.Module):
         return self.pool(x)
 
 
-class Windows(nn.Module):
-    """Max pooling over windows that overlap, as a gather and a pooling over windows that do not.
+class MaxPool(nn.Module):
+    """Max pooling, however it was written; by DeepLIFT's rescale rule inside `rescaling`.
 
-    captum puts the contributions of a pooling back by `max_unpool`, which loses all but one where windows share a pixel. A
-    gather's gradient adds them up.
+    captum's own rule loses contributions where windows share a pixel, and gives pixels that equal the reference the slope of the
+    batch's first image.
     """
 
-    def __init__(self, pool: nn.MaxPool2d) -> None:
+    def __init__(self, pool: Callable[[Tensor], tuple[Tensor, Tensor]]) -> None:
         super().__init__()
-        kernel, stride, padding, dilation = (_pair(v) for v in (pool.kernel_size, pool.stride, pool.padding, pool.dilation))
-        self.kernel, self.stride, self.padding, self.dilation = kernel, stride, padding, dilation
-        self.most = nn.MaxPool1d(kernel[0] * kernel[1])
+        self.pool = pool
+        self.paired = False
 
     def forward(self, x: Tensor) -> Tensor:
         """[N, C, h, w] to [N, C, h', w']."""
-        (top, left), low = self.padding, torch.finfo(x.dtype).min / 4  # minus infinity would give 0 · inf
-        x = F.pad(x, (left, left, top, top), value=low)
-        channels = x.shape[1]
-        rows, columns = (
-            (length - d * (k - 1) - 1) // s + 1
-            for length, k, s, d in zip(x.shape[2:], self.kernel, self.stride, self.dilation, strict=True)
-        )
-        windows = F.unfold(x, self.kernel, self.dilation, 0, self.stride).unflatten(1, (channels, -1))  # [N, C, k·k, h'·w']
-        flat = windows.transpose(2, 3).flatten(2)  # [N, C, h'·w'·k·k]
-        return self.most(flat).unflatten(2, (rows, columns))
+        return _RescaledPool.apply(x, self.pool) if self.paired else self.pool(x)[0]
+
+
+class _RescaledPool(torch.autograd.Function):
+    """Max pooling of inputs and as many references after them, whose backward pass is DeepLIFT's (Shrikumar et al., 2017)."""
+
+    @staticmethod
+    def forward(ctx: Any, both: Tensor, pool: Callable[[Tensor], tuple[Tensor, Tensor]]) -> Tensor:
+        pooled, places = pool(both)
+        ctx.save_for_backward(both, pooled, places)
+        return pooled
+
+    @staticmethod
+    def backward(ctx: Any, *slopes: Tensor) -> tuple[Tensor, None]:
+        """What a window gains over the reference belongs to its largest pixel, what it loses to the reference's largest."""
+        both, pooled, places = ctx.saved_tensors
+        (x, x0), (y, y0), (place, place0) = both.flatten(2).chunk(2), pooled.flatten(2).chunk(2), places.flatten(2).chunk(2)
+        slope, top = slopes[0].flatten(2).chunk(2)[0], torch.maximum(y, y0)
+        contributions = torch.zeros_like(x).scatter_add_(2, place, slope * (top - y0))
+        contributions.scatter_add_(2, place0, slope * (y - top))
+        change = x - x0
+        multiplier = torch.where(change == 0, 0, contributions / change)
+        return torch.cat([multiplier, multiplier]).view(both.shape), None
+
+
+@contextmanager
+def rescaling(tail: nn.Module) -> Iterator[None]:
+    """Inside the block the tail is given inputs and as many references, and its max poolings follow the rescale rule."""
+    pools = [part for part in tail.modules() if isinstance(part, MaxPool)]
+    for pool in pools:
+        pool.paired = True
+    try:
+        yield
+    finally:
+        for pool in pools:
+            pool.paired = False
 
 
 FUNCTIONS: dict[Any, Callable[..., Tensor]] = {
@@ -180,7 +206,7 @@ def _rewritten(tail: fx.GraphModule, example: Tensor) -> fx.GraphModule:
             copies[node] = call(SpatialMean(_bound(function, args, kwargs)), first)
         elif first is not None and node.op == "call_function" and node.target in (F.max_pool2d, torch.max_pool2d):
             args, kwargs = _plain_arguments(node, recorder)
-            copies[node] = call(_hookable(nn.MaxPool2d(*args, **kwargs)), first)
+            copies[node] = call(_max_pool(*args, **kwargs), first)
         else:
             copies[node] = graph.node_copy(node, copies.__getitem__)
             if node.op == "get_attr":
@@ -230,13 +256,26 @@ def _hookable(module: nn.Module) -> nn.Module:
         return _stand_in(module)
     if isinstance(module, nn.AvgPool2d | nn.AdaptiveAvgPool2d):
         return SpatialMean(module)
-    if type(module) is nn.MaxPool2d and not module.return_indices and not module.ceil_mode:
-        kernel, stride, padding, dilation = (
-            _pair(v) for v in (module.kernel_size, module.stride, module.padding, module.dilation)
-        )
-        if any(padding) or any(s < d * (k - 1) + 1 for s, k, d in zip(stride, kernel, dilation, strict=True)):
-            return Windows(module)
+    if isinstance(module, nn.MaxPool2d) and not module.return_indices:
+        return _max_pool(module.kernel_size, module.stride, module.padding, module.dilation, module.ceil_mode)
+    if isinstance(module, nn.AdaptiveMaxPool2d) and not module.return_indices:
+        size: Any = module.output_size
+        return MaxPool(lambda x: F.adaptive_max_pool2d(x, size, return_indices=True))
     return module
+
+
+def _max_pool(
+    kernel_size: Any,
+    stride: Any = None,
+    padding: Any = 0,
+    dilation: Any = 1,
+    ceil_mode: bool = False,
+    return_indices: bool = False,
+) -> MaxPool:
+    """Max pooling with the arguments of `F.max_pool2d`."""
+    if return_indices:
+        raise SycamError("max pooling that also returns where the largest are")
+    return MaxPool(lambda x: F.max_pool2d(x, kernel_size, stride, padding, dilation, ceil_mode, return_indices=True))
 
 
 def _stand_in(function: Callable[[Tensor], Tensor]) -> nn.Module:
@@ -281,7 +320,3 @@ def _bound(function: Callable[..., Tensor], args: tuple[Any, ...], kwargs: dict[
 
 def _stacked(a: Tensor, b: Tensor) -> Tensor:
     return torch.stack(torch.broadcast_tensors(a, b), -1)
-
-
-def _pair(value: Any) -> tuple[int, int]:
-    return (value[0], value[1]) if isinstance(value, tuple | list) else (value, value)
