@@ -12,7 +12,6 @@ from torch import Tensor, nn
 from sycam.baselines.registry import register_baseline
 from sycam.errors import SycamError
 from sycam.heatmap import minmax, upsample
-from sycam.network.hooks import evaluating
 from sycam.terminals.view import View
 
 
@@ -31,14 +30,11 @@ def full_grad(view: View) -> Tensor:
         SycamError: no gradient reaches the input.
     """
     network = view.network
-    with torch.inference_mode(False), torch.enable_grad(), evaluating(network.model), _adding_zeros(network.model) as found:
+    with torch.inference_mode(False), torch.enable_grad(), _adding_zeros(network.model) as found:
         leaf = view.images.detach().clone().requires_grad_()
         logits = network.differentiable(leaf * 1)  # · 1: a model may change its input in place
         y = logits.gather(1, view.classes.clone()[:, None]).sum()
-        if not y.requires_grad:
-            raise SycamError(f"FullGrad: no gradient reaches the input of {network.name}, which switches gradients off")
         grads = torch.autograd.grad(y, [leaf, *(zeros for _, zeros in found)], allow_unused=True)
-    network.passes.full += len(view)
     network.passes.backward += len(view)
     if grads[0] is None:
         raise SycamError(f"FullGrad: no gradient reaches the input of {network.name}")

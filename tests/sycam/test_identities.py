@@ -16,6 +16,7 @@ from sycam.cams import cam_from_text, known_cams
 from sycam.errors import SycamError
 from sycam.images import ImageSet
 from sycam.network import Network, linear_head
+from sycam.run.result import cam_heatmaps
 from sycam.terminals import View
 from sycam.terminals.head import ablated
 from sycam.theory import Evaluator, heatmaps_of
@@ -128,6 +129,18 @@ def test_grad_cam_plus_plus_has_a_closed_weight(linear: Seen, layered: Seen):
     assert relative(linear.weights(term), found) <= 1e-12
 
     assert relative(layered.weights(term), layered.weights("Grad-CAM++")) > 0.01
+
+
+def test_lift_shap_and_ablation_cam_are_one_heatmap(linear: Seen, layered: Seen):
+    names = ("LIFT-CAM", "SHAP-CAM", "Ablation-CAM")
+    images, network = linear.view.images, linear.view.network
+    assert float(linear.view["y"].min()) > 0  # Ablation-CAM divides by y, a positive factor
+    maps = cam_heatmaps([known_cams()[name] for name in names], network, images)
+    assert float((maps - maps[2]).abs().max()) < 1e-5
+    other = cam_heatmaps([known_cams()[name] for name in ("LIFT-CAM", "Ablation-CAM")], layered.view.network, layered.view.images)
+    assert bool(((other[0] - other[1]).abs().flatten(1).amax(1) > 0.01).all())
+    # Nor is it Grad-CAM, on either head: the map is quadratic in A.
+    assert bool(((maps[0] - linear.heatmap("Grad-CAM")).abs().flatten(1).amax(1) > 0.01).all())
 
 
 def test_drop_is_the_sum_of_gradient_times_activation(linear: Seen, layered: Seen):
