@@ -1,30 +1,33 @@
-"""Draws docs/cams.md and docs/cams/*.png: every known CAM, baseline and control on one image of the embedded default.
+"""Draws docs/cams.md and docs/cams/*.jpg: every known CAM, baseline and control on one photograph.
 
-    PYTHONPATH=. python docs/build_gallery.py
+    PYTHONPATH=. python docs/build_gallery.py                        # MobileNetV2 of SYCAM_DATA, else torchvision's own weights
 
-The embedded network has three linear layers after its last pooling, so that methods which coincide on a GAP + linear head differ.
+The photograph is one that scikit-learn ships, by danielbuechele, CC BY 2.0. The layer lies before the last ones, so that methods
+which coincide on a GAP + linear head differ.
 """
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
+from sklearn import datasets
+from torchvision.models import MobileNet_V2_Weights
 
 from sycam.baselines import Baseline
 from sycam.cams import AnyCam, find_cams
-from sycam.embedded import images_csv
 from sycam.errors import SycamError
 from sycam.images import load_images
-from sycam.network import load_network
+from sycam.network import Network, load_network
 from sycam.pictures import overlay
 from sycam.run.result import cam_heatmaps
 
 HERE = Path(__file__).parent
-IMAGE = 5
-SCALE = 3  # screen pixels for one of the image
+PHOTOGRAPH = Path(datasets.__file__).parent / "images/china.jpg"
+LAYER = "features.13"
 
 MATHS = {
     "CAM": r"w_k = W_{ck}",
@@ -72,11 +75,14 @@ MATHS = {
 
 HEAD = """# Every CAM that sycam knows
 
-Drawn by `docs/build_gallery.py` on one image of the embedded default: the network says **{name}** (p = {p:.3f}), and every
-heatmap explains that class at the layer `{layer}` ({K} channels of {h}×{w}). Names are those of `sycam list cams`;
-`sycam score all` puts them in one table, `sycam explain NAME photo.jpg` draws one.
+Drawn by `docs/build_gallery.py`: torchvision's MobileNetV2 says **{name}** (p = {p:.2f}), and every heatmap explains that
+class at the layer `{layer}` ({K} channels of {h}×{w}). Names are those of `sycam list cams`; `sycam score all` puts
+them in one table, `sycam explain NAME photo.jpg` draws one.
 
-![The image](cams/image.png)
+![The photograph](cams/image.jpg)
+
+Photograph: [danielbuechele](https://www.flickr.com/photos/danielbuechele/6061409035/), CC BY 2.0, as scikit-learn ships it,
+cropped; in the pictures below with a heatmap over it.
 
 Notation: $A_k$ activations of channel $k$, $g_k = \\partial y/\\partial A_k$, $Z$ pixels of a map, $y$ logit and $p$ probability
 of the class, $y_k$ the logit with $A_k$ set to 0, $n$ min-max to [0, 1], $\\uparrow$ bilinear upsampling, $(\\cdot)_+$ ReLU,
@@ -84,8 +90,8 @@ $S_k = p(x \\odot n(\\uparrow A_k))$. Channel weights $w_k$ stand for the heatma
 $M_k$ for $n(\\uparrow(\\sum_k M_k)_+)$, a map $L$ for $n(\\uparrow L_+)$.
 
 On a network with global average pooling and one linear layer after the target layer many of these coincide: CAM, Grad-CAM,
-XGrad-CAM and HiResCAM draw one heatmap there, and the weights of LIFT-CAM, SHAP-CAM and Ablation-CAM differ by a factor. This
-network has three linear layers, which keeps them apart.
+XGrad-CAM and HiResCAM draw one heatmap there, and the weights of LIFT-CAM, SHAP-CAM and Ablation-CAM differ by a factor. After
+this layer come convolutions, which keep them apart.
 """
 
 TITLES = {
@@ -97,15 +103,15 @@ TITLES = {
 
 def main() -> None:
     """Writes the page and its pictures."""
-    network = load_network("embedded")
-    images = load_images(images_csv(), network.preprocessing)
-    pixels, batch = images.pixels[IMAGE], images.normalised([IMAGE], network)
+    network = mobilenet()
+    images = load_images(PHOTOGRAPH, network.preprocessing)
+    pixels, batch = images.pixels[0], images.normalised([0], network)
     probabilities = network.logits(batch).softmax(1)[0]
     c = int(probabilities.argmax())
     (HERE / "cams").mkdir(exist_ok=True)
     save(np.asarray(pixels.permute(1, 2, 0)), "image")
     head = HEAD.format(
-        name=network.class_names[c] if network.class_names else c, p=float(probabilities[c]), layer=network.layer,
+        name=MobileNet_V2_Weights.DEFAULT.meta["categories"][c], p=float(probabilities[c]), layer=network.layer,
         K=network.channels, h=network.map_size[0], w=network.map_size[1],
     )  # fmt: skip
     page, kind = [head], ""
@@ -118,7 +124,7 @@ def main() -> None:
         try:
             heatmap = cam_heatmaps([cam], network, batch, probabilities.new_tensor([c]).long())[0, 0].cpu()
             save(overlay(pixels, heatmap), plain(cam.name))
-            picture = f"![{cam.name}](cams/{plain(cam.name)}.png)"
+            picture = f"![{cam.name}](cams/{plain(cam.name)}.jpg)"
         except SycamError as problem:
             picture = f"*Not on this network: {str(problem).split(':')[1].split('(')[0].strip()}.*"
         page.append(entry(cam, picture))
@@ -132,10 +138,18 @@ def entry(cam: AnyCam, picture: str) -> str:
     return f"### {cam.name}\n\n{picture}\n\n$${MATHS[cam.name]}$$\n\n{expression}\n\n{cost}\n"
 
 
+def mobilenet() -> Network:
+    """MobileNetV2 with the weights in SYCAM_DATA, or those that torchvision downloads."""
+    folder = Path(os.environ.get("SYCAM_DATA", HERE.parent.parent / "shared/data"))
+    file = folder / "weights/mobilenet_v2.safetensors"
+    if file.is_file():
+        return load_network("mobilenet_v2", weights=file, layer=LAYER, resize=256, mean=0.5, std=0.5)
+    return load_network("mobilenet_v2", weights="DEFAULT", layer=LAYER)
+
+
 def save(picture: np.ndarray, name: str) -> None:
-    """Whole squares for pixels, so that the image looks as the network saw it."""
-    size = (picture.shape[1] * SCALE, picture.shape[0] * SCALE)
-    Image.fromarray(picture).resize(size, Image.Resampling.NEAREST).save(HERE / "cams" / f"{name}.png", optimize=True)
+    """As JPEG, a fifth of the bytes of PNG."""
+    Image.fromarray(picture).save(HERE / "cams" / f"{name}.jpg", quality=88)
 
 
 def plain(name: str) -> str:
