@@ -261,11 +261,13 @@ class Equivalence:
             return True
         claim = self.claim(term, rival)
         law = shape((claim.left, claim.right, *claim.facts))
-        point = None if law in self._unrealised else self.refutation.find(term, rival)
+        finer = bucket.finer.get(term)
+        alike = finer is not None and finer == bucket.finer.get(rival)
+        point = None if law in self._unrealised else self.refutation.find(term, rival, alike)
         if point is not None:
             self.counts.refuted += 1
             self.counterexamples.append(point)
-            if self.refutation.fingerprint(term) == self.refutation.fingerprint(rival):
+            if alike or self.refutation.fingerprint(term) == self.refutation.fingerprint(rival):
                 bucket.points.append(point)
             return False
         self._unrealised.add(law)
