@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-TOLERANCE = 5e-4
+TOLERANCE = 2e-4
 """Of the residual's norm against the first right side's: pixels are then right to about 1e-4 of the images' range."""
 ROUNDS = 200
 ANCHOR = 2.0

@@ -323,7 +323,7 @@ def metric(name: str) -> Metric:
     base, at, level = name.partition("@")
     if at and base in METRICS:
         return _at_level(METRICS[base], name, level)
-    raise SycamError(f"no metric {name!r}{did_you_mean(name, sorted(METRICS))}")
+    raise SycamError(f"no metric {name!r}{did_you_mean(base, sorted(METRICS))}")
 
 
 def _at_level(base: Metric, name: str, text: str) -> Metric:
