@@ -12,6 +12,7 @@ from sycam.baselines import Baseline
 from sycam.cams import AnyCam, Cam
 from sycam.errors import SycamError
 from sycam.images import ImageSet
+from sycam.metrics.protocol import DEFAULT, Protocol
 from sycam.metrics.registry import Metric
 from sycam.network import Network
 from sycam.network.batching import images_at_once
@@ -25,7 +26,8 @@ class Comparison:
 
     Attributes:
         cams: those that were scored, in the order they were named.
-        scores: metric's name to [len(cams), n] float64, over the n images that the metric can be asked about.
+        scores: metric's name to [len(cams), n] float64, over the n images that the metric can be asked about; [len(cams), n, P]
+            of a metric with P parts.
         skipped: each CAM that this network or these images cannot have, and why.
         without_mask: metric's name to how many images it left out because they have no mask; only where some were.
     """
@@ -45,9 +47,10 @@ def compare(
     *,
     settings: TerminalSettings | None = None,
     skip: bool = False,
+    protocol: Protocol = DEFAULT,
     on_batch: Callable[[int], None] | None = None,
 ) -> Comparison:
-    """Scores every CAM by every metric, each image's terminals computed once.
+    """Scores every CAM by every metric, each image's terminals computed once and masked passes shared by all metrics.
 
     Args:
         cams: terms, baselines and controls, in any order.
@@ -58,6 +61,7 @@ def compare(
         settings: samples, steps, orderings and the seed of the terminals, and of Random-CAM.
         skip: leave a CAM out, with its reason, where the network cannot give a terminal it uses, where it cannot have the
             baseline, or where it is not finite on an image; False to raise then.
+        protocol: what masked pixels become; class and layer are as given here.
         on_batch: told after each batch of terminals how many images are done.
 
     Raises:
@@ -85,8 +89,11 @@ def compare(
         missing = [name for name in cam.terminals if name in (refused or {})]
         if missing:
             reasons[place] = (refused or {})[missing[0]]
-    oracles = [_Asked(metric, cache) for metric in metrics]
-    values = {m.metric.name: torch.full((len(cams), len(m.places)), torch.nan, dtype=torch.float64) for m in oracles}
+    oracles = [_Asked(group, cache, protocol) for group in _groups(metrics, cache)]
+    values = {
+        m.name: torch.full((len(cams), len(one.places), *m.best_parts().shape), torch.nan, dtype=torch.float64)
+        for one in oracles for m in one.metrics
+    }  # fmt: skip
     _score_terms(cams, oracles, values, reasons, skip)
     _score_baselines(cams, cache, oracles, values, reasons, skip)
     kept = [place for place in range(len(cams)) if place not in reasons]
@@ -94,26 +101,33 @@ def compare(
         [cams[place] for place in kept],
         {name: scores[kept] for name, scores in values.items()},
         [(cams[place], reason) for place, reason in sorted(reasons.items())],
-        {m.metric.name: len(images) - len(m.places) for m in oracles if len(m.places) < len(images)},
+        {m.name: len(images) - len(one.places) for one in oracles for m in one.metrics if len(one.places) < len(images)},
     )
 
 
+def _groups(metrics: Sequence[Metric], cache: TerminalCache) -> list[list[Metric]]:
+    """Metrics that are asked about the same images, and so share their passes."""
+    everyone = bool(cache.images.has_mask.all())
+    groups = [[m for m in metrics if everyone or not m.needs_masks], [m for m in metrics if not everyone and m.needs_masks]]
+    return [group for group in groups if group]
+
+
 class _Asked:
-    """One metric on the images that it can be asked about.
+    """Metrics on the images that they can be asked about.
 
     Attributes:
         places: [n], where these stand among all images.
     """
 
-    def __init__(self, metric: Metric, cache: TerminalCache) -> None:
-        self.metric = metric
+    def __init__(self, metrics: list[Metric], cache: TerminalCache, protocol: Protocol) -> None:
+        self.metrics = metrics
         self.places = torch.arange(len(cache))
-        if metric.needs_masks and not bool(cache.images.has_mask.all()):
+        if metrics[0].needs_masks and not bool(cache.images.has_mask.all()):
             self.places = cache.images.has_mask.nonzero()[:, 0]
             if not len(self.places):
-                raise SycamError(f"metric {metric.name!r} needs masks or boxes, and no image has any: give a CSV with them")
+                raise SycamError(f"metric {metrics[0].name!r} needs masks or boxes, and no image has any: give a CSV with them")
             cache = cache.select(self.places)
-        self.oracle = MetricOracle(cache, metric)
+        self.oracle = MetricOracle(cache, metrics, protocol=protocol)
 
 
 def _score_terms(
@@ -132,8 +146,9 @@ def _score_terms(
                 reasons[place] = _not_finite(cams[place], image, skip)
         rows = [row for row, place in enumerate(here) if place not in reasons]
         if rows:
-            scores = one.oracle.score(maps[rows], torch.arange(len(one.places)))
-            values[one.metric.name][[here[row] for row in rows]] = scores
+            scores = one.oracle.score_each(maps[rows], torch.arange(len(one.places)), [terms[row] for row in rows])
+            for metric, found in zip(one.metrics, scores, strict=True):
+                values[metric.name][[here[row] for row in rows]] = found
 
 
 def _score_baselines(
@@ -169,7 +184,9 @@ def _score_baselines(
                 inside = (one.places >= at.start) & (one.places < at.stop)
                 if bool(inside.any()):
                     chosen = maps[(one.places[inside] - at.start).to(maps.device)]
-                    values[one.metric.name][place, inside] = one.oracle.score(chosen[None], inside.nonzero()[:, 0])[0]
+                    scores = one.oracle.score_each(chosen[None], inside.nonzero()[:, 0], [baseline])
+                    for metric, found in zip(one.metrics, scores, strict=True):
+                        values[metric.name][place, inside] = found[0]
 
 
 def _not_finite(cam: AnyCam, image: str, skip: bool) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from typing import Annotated, Any, Optional
 
 import torch
@@ -14,14 +15,18 @@ from sycam.cams import GROUPS, AnyCam, find_cams
 from sycam.comparison import Comparison, compare
 from sycam.errors import SycamError
 from sycam.images import load_images
+from sycam.metrics.protocol import Protocol, find_protocol, protocol_text
 from sycam.metrics.registry import Metric
 from sycam.network import Network
 from sycam.run.result import interval
-from sycam.synthesis.goals import find_metric
+from sycam.synthesis.goals import GLOB, find_metrics
 from sycam.synthesis.synthesize import check_labels
 from sycam.terminals import TerminalSettings
 
 from . import console, options
+
+COLUMNS = 6
+"""Metrics a table; more go into further tables."""
 
 
 def score(
@@ -31,7 +36,12 @@ def score(
             help="Names of `sycam list cams`; all, known, baselines, controls; .sy files, run folders; terms such as '(gap G)'."
         ),
     ],
-    metric: Annotated[Optional[list[str]], typer.Option(help="One or more: sycam list metrics.")] = None,
+    metric: Annotated[
+        Optional[list[str]],
+        typer.Option(
+            help="One or more: all, names or patterns of sycam list metrics, sums such as '0.5*iou - 0.5*average-drop'."
+        ),
+    ] = None,
     oracle: Annotated[Optional[list[str]], typer.Option(help="Metrics of your own: file.py:Name.")] = None,
     model: options.Model = "embedded",
     weights: options.Weights = None,
@@ -44,7 +54,8 @@ def score(
     std: options.Std = None,
     limit: options.Limit = None,
     device: options.Device = "cpu",
-    classes: options.Classes = "predicted",
+    protocol: options.Protocol = None,
+    classes: options.Classes = None,
     seed: options.Seed = 0,
     noise_samples: options.NoiseSamples = None,
     noise_level: options.NoiseLevel = None,
@@ -60,9 +71,11 @@ def score(
     A CAM of a group (all, known, baselines, controls) that this network cannot have is skipped, with the reason; one that was
     named is an error.
     """
-    metrics = [find_metric(name) for name in [*(metric or []), *(oracle or [])] or ["average-gain"]]
+    chosen = find_protocol(protocol).changed(classes=classes, layer=layer)
+    classes = chosen.classes
+    metrics = find_metrics([*(metric or []), *(oracle or [])] or ["average-gain"])
     named = list(dict.fromkeys(cam for spec in cams for cam in find_cams(spec)))
-    network = options.network(model, weights, layer, size, resize, mean, std, device, output)
+    network = options.network(model, weights, layer, size, resize, mean, std, device, output, chosen)
     if images is None:
         if model != "embedded":
             raise SycamError("no images: name a folder or a CSV with --images")
@@ -77,26 +90,44 @@ def score(
         path_steps=path_steps, shap_orderings=shap_orderings, opti_steps=opti_steps, finer_classes=finer_classes,
         finer_strength=finer_strength,
     )  # fmt: skip
-    found = compare(named, metrics, network, pool, labels, settings=settings, skip=any(spec in GROUPS for spec in cams))
+    if any(GLOB in name for name in metric or []) or "all" in (metric or []):
+        metrics = _possible(metrics, bool(pool.has_mask.any()))
+    found = compare(
+        named, metrics, network, pool, labels, settings=settings, skip=any(spec in GROUPS for spec in cams), protocol=chosen
+    )
     for name, count in found.without_mask.items():
         console.warn(f"{count} of {len(pool)} images have no mask and are left out of {name}")
     for cam, reason in found.skipped:
         console.warn(f"{cam.name} is skipped: {reason}")
     if not found.cams:
         raise SycamError("this network can have none of these CAMs; the warnings above say why")
-    table = {m.name: [interval(values) for values in found.scores[m.name]] for m in metrics}
+    table = {m.name: [interval(values, m) for values in found.scores[m.name]] for m in metrics}
     if as_json:
-        console.print_json(_document(found, metrics, table, network, pool.digest(), len(pool), classes, settings))
+        console.print_json(_document(found, metrics, table, network, pool.digest(), len(pool), chosen, settings))
         return
-    console.out.print(_table(found.cams, metrics, table))
-    console.out.print(
-        f"{len(pool)} images, {classes} class, masked pixels: mean colour; {network.name} at {network.layer}", soft_wrap=True
-    )
+    for start in range(0, len(metrics), COLUMNS):
+        console.out.print(_table(found.cams, metrics[start : start + COLUMNS], table))
+    console.out.print(f"{len(pool)} images; {network.name}; {protocol_text(chosen.describe(network))}", soft_wrap=True)
+
+
+def _possible(metrics: list[Metric], masks: bool) -> list[Metric]:
+    """Of metrics that were named by a pattern those that can be asked here; the others are warned of."""
+    reasons = {m.name: "no image has a mask or boxes" for m in metrics if m.needs_masks and not masks}
+    if find_spec("captum") is None:
+        reasons["infidelity"] = "captum is not installed: pip install 'sycam[attribution]'"
+    for m in metrics:
+        if m.name in reasons:
+            console.warn(f"metric {m.name} is left out: {reasons[m.name]}")
+    return [m for m in metrics if m.name not in reasons]
 
 
 def _table(cams: list[AnyCam], metrics: list[Metric], table: dict[str, list[dict[str, float]]]) -> Table:
+    raw = [metric.name for metric in metrics if not metric.percent]
+    plain = f" ({' and '.join(raw)}: plain numbers)" if raw else ""
     view = Table(
-        caption="in per cent, with 95% intervals; the best of each column in bold", caption_justify="left", show_lines=True
+        caption=f"in per cent{plain}, with 95% intervals; the best of each column in bold",
+        caption_justify="left",
+        show_lines=True,
     )
     view.add_column("CAM", ratio=1, min_width=16)
     view.add_column("kind")
@@ -109,7 +140,10 @@ def _table(cams: list[AnyCam], metrics: list[Metric], table: dict[str, list[dict
     for i, cam in enumerate(cams):
         cells = [table[metric.name][i] for metric in metrics]
         firsts = [cell["mean"] == best[metric.name] for cell, metric in zip(cells, metrics, strict=True)]
-        texts = [Text(console.interval_text(c, "\n"), style="bold" if f else "") for c, f in zip(cells, firsts, strict=True)]
+        texts = [
+            Text(console.interval_text(cell, "\n", 100 if metric.percent else 1), style="bold" if first else "")
+            for cell, first, metric in zip(cells, firsts, metrics, strict=True)
+        ]
         view.add_row(
             console.cam_cell(cam.name, cam.name if isinstance(cam, Baseline) else cam.expression), cam.kind, cam.passes, *texts
         )
@@ -118,7 +152,7 @@ def _table(cams: list[AnyCam], metrics: list[Metric], table: dict[str, list[dict
 
 def _document(
     found: Comparison, metrics: list[Metric], table: dict[str, list[dict[str, float]]], network: Network, digest: str, count: int,
-    classes: str, settings: TerminalSettings,
+    protocol: Protocol, settings: TerminalSettings,
 ) -> dict[str, Any]:  # fmt: skip
     return {
         "scores": [
@@ -132,9 +166,9 @@ def _document(
             for i, cam in enumerate(found.cams)
         ],
         "skipped": [{"name": cam.name, "reason": reason} for cam, reason in found.skipped],
-        "metrics": [{"name": m.name, "direction": m.direction, "source": m.source} for m in metrics],
+        "metrics": [{"name": m.name, "direction": m.direction, "percent": m.percent, "source": m.source} for m in metrics],
         "images": {"count": count, "sha256": digest},
-        "protocol": f"masked pixels: mean colour; class: {classes}",
+        "protocol": protocol.describe(network),
         "terminal_settings": settings.describe(),
         "network": network.describe(),
         "torch": torch.__version__,

@@ -1,6 +1,7 @@
 """The metric oracle: scores candidates on images, many at once, from terminals computed once."""
 
 from .cache import TerminalCache
+from .drawer import Drawable, Drawer
 from .metric_oracle import MetricOracle, Spent
 
-__all__ = ["MetricOracle", "Spent", "TerminalCache"]
+__all__ = ["Drawable", "Drawer", "MetricOracle", "Spent", "TerminalCache"]

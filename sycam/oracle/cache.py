@@ -31,7 +31,8 @@ class TerminalCache:
             written here under its name; None to raise.
 
     Attributes:
-        classes: [N]; p: [N] probability of the class on the plain image; values: terminal name to tensor [N, ...].
+        classes: [N]; p: [N] probability of the class on the plain image; predicted: [N] the network's own class; values:
+        terminal name to tensor [N, ...].
 
     Raises:
         SycamError: an unknown terminal, one that the network cannot give, or one that is not finite on an image.
@@ -55,7 +56,7 @@ class TerminalCache:
         for name in wanted:
             terminal(name)
         parts: dict[str, list[Tensor]] = {name: [] for name in wanted}
-        found_classes, probabilities = [], []
+        found_classes, probabilities, predicted = [], [], []
         batch = batch or min(128, images_at_once(network.device, *images.pixels.shape[-2:]))
         for start in range(0, len(images), batch):
             places = slice(start, start + batch)
@@ -74,11 +75,13 @@ class TerminalCache:
                 parts[name].append(value)
             found_classes.append(view.classes)
             probabilities.append(view["p"][:, 0])
+            predicted.append(view.logits.argmax(1))
             if on_batch:
                 on_batch(min(start + batch, len(images)))
         self.values = {name: torch.cat(tensors) for name, tensors in parts.items()}
         self.classes = torch.cat(found_classes)
         self.p = torch.cat(probabilities).double()
+        self.predicted = torch.cat(predicted)
 
     @staticmethod
     def _check(value: Tensor, name: str, names: list[str]) -> None:
@@ -106,7 +109,7 @@ class TerminalCache:
         part.settings = self.settings
         on_device = places.to(self.classes.device)
         part.values = {name: value[on_device] for name, value in self.values.items()}
-        part.classes, part.p = self.classes[on_device], self.p[on_device]
+        part.classes, part.p, part.predicted = self.classes[on_device], self.p[on_device], self.predicted[on_device]
         return part
 
     @property

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Union
 
 from sycam.errors import SycamError
+from sycam.metrics.arithmetic import is_arithmetic, weighted_sum
 from sycam.metrics.plugin import load_oracle
-from sycam.metrics.registry import Metric
+from sycam.metrics.registry import Metric, list_metrics
 from sycam.metrics.registry import metric as metric_named
 from sygus import Grammar, Problem, Term
 from sygus.errors import nearest
@@ -15,6 +17,8 @@ from sygus.language.problem import Goal as FileGoal
 from sygus.terms import expand, subterms
 
 DEFAULT = "average-gain"
+GLOB = "*"
+"""Of a pattern of names; in a sum it multiplies."""
 SIZE = "size"
 
 
@@ -60,12 +64,31 @@ class Goals:
 
 
 def find_metric(metric: str | Metric) -> Metric:
-    """The metric of that name, or the user's own in `file.py:Name`."""
+    """The metric of that name, a weighted sum of such, or the user's own in `file.py:Name`."""
     if isinstance(metric, Metric):
         return metric
     if not isinstance(metric, str):
         raise SycamError(f"a metric is a name, file.py:Name or a Metric, not {type(metric).__name__}")
-    return load_oracle(metric) if ":" in metric else metric_named(metric)
+    if ":" in metric:
+        return load_oracle(metric)
+    return weighted_sum(metric) if is_arithmetic(metric) else metric_named(metric)
+
+
+def find_metrics(specs: Sequence[str]) -> list[Metric]:
+    """The metrics that names, patterns (`average-[dg]*`, `all`) and sums name, each once.
+
+    Raises:
+        SycamError: a name of none, or a pattern that none matches.
+
+    >>> [metric.name for metric in find_metrics(["average-[dg]*", "iou", "average-drop"])]
+    ['average-drop', 'average-gain', 'iou']
+    """
+    found: dict[str, Metric] = {}
+    for spec in specs:
+        names = list_metrics("*" if spec == "all" else spec)  # a name matches itself; a sum and a file match nothing
+        for made in [metric_named(name) for name in names] or [find_metric(spec)]:
+            found[made.name] = made
+    return list(found.values())
 
 
 def find_goals(problem: Problem, metric: str | Metric | None = None, cost: str | None = None) -> Goals:

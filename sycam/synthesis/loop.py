@@ -28,8 +28,8 @@ from .witnesses import Witnesses
 
 @dataclass(frozen=True)
 class Incumbent:
-    """The best accepted candidate so far: its term, its cost, its score on each image and their mean, λ, and of each goal the
-    value that the next must beat."""
+    """The best accepted candidate so far: its term, its cost, its score on each image (of a metric with parts, these) and over
+    all of them, λ, and of each goal the value that the next must beat."""
 
     term: Term
     cost: int
@@ -134,19 +134,20 @@ def search(
                 reason = f"every term {'that can win' if ranking.cost_first else 'of the bounded grammar'} was tried"
                 break
             state.candidates += len(lawful) + len(unlawful)
-            fresh, maps, tried = _screen(lawful, oracle, seen_maps, heatmaps)
+            fresh, maps, tried = _screen(lawful, oracle, None if ranking.redraws else seen_maps, heatmaps)
             marks = state.incumbent.marks if state.incumbent else None
             threshold = ranking.threshold(marks, [candidate.cost for _, candidate in fresh])
-            scored = score_exactly(oracle, maps, witnesses.stages(), threshold) if fresh else []
+            terms = [candidate.term for _, candidate in fresh]
+            scored = score_exactly(oracle, maps, witnesses.stages(), threshold, terms) if fresh else []
             for place, ((number, candidate), result) in enumerate(zip(fresh, scored, strict=True)):
                 incumbent, marks = state.incumbent, state.incumbent.marks if state.incumbent else None
-                outcome = ranking.compare(candidate.cost, result.total, maps[place : place + 1], marks)
+                outcome = ranking.compare(candidate.cost, result.total, maps[place : place + 1], marks, candidate.term)
                 if outcome.wins and result.total is not None:
                     state.incumbent = Incumbent(
                         candidate.term, candidate.cost, result.values, result.total, number, budget.elapsed, marks=outcome.marks
                     )
                     state.history.append(state.incumbent)
-                elif incumbent is not None:
+                elif incumbent is not None and metric.is_mean:  # of a metric that is no mean, no image alone shows a loss
                     witnesses.add(_most_telling(oracle, result, incumbent))
                 tried.append(_record(number, candidate, result, outcome))
             state.rejected_early += sum(result.total is None for result in scored)
@@ -181,10 +182,11 @@ def _batch(
 
 
 def _screen(
-    numbered: list[tuple[int, Candidate]], oracle: MetricOracle, seen: dict[bytes, int], heatmaps: SameHeatmap | None
+    numbered: list[tuple[int, Candidate]], oracle: MetricOracle, seen: dict[bytes, int] | None, heatmaps: SameHeatmap | None
 ) -> tuple[list[tuple[int, Candidate]], Tensor, list[Tried]]:
     """Candidates that need scoring with their maps [C, N, h, w]; tried already are those that are not finite, and those with the
-    heatmap of an earlier candidate that was finite: proved, or their maps on all images are its maps, bit for bit."""
+    heatmap of an earlier candidate that was finite: proved, or their maps on all images are its maps, bit for bit (where `seen`
+    is given: it is no reason if the metric draws candidates on other images)."""
     numbered, tried = _not_drawn_yet(numbered, heatmaps)
     if not numbered:
         return [], torch.empty(0), tried
@@ -201,7 +203,9 @@ def _screen(
         else:
             if heatmaps:
                 heatmaps.stands(candidate.term, number)
-            if keys[index] in seen:
+            if seen is None:
+                kept.append(index)
+            elif keys[index] in seen:
                 reason = f"heatmaps of candidate {seen[keys[index]]} on these images"
                 tried.append(Tried(number, candidate.term, candidate.cost, "same-on-images", reason=reason))
             else:

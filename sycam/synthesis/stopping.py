@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from sycam.oracle import MetricOracle
+from sycam.oracle import Drawable, MetricOracle
 
 SLACK = 1e-12  # of float64 sums; candidates that tie within it are scored to the end, and further goals or the order decide
 
@@ -18,10 +18,10 @@ class Scored:
     """What is known of one candidate after its stages.
 
     Attributes:
-        values: [N] the metric on each image, NaN where it was not asked.
+        values: [N] the metric on each image, NaN where it was not asked; [N, P] of a metric with P parts.
         seen: images asked.
-        total: the mean over all images, or None where the candidate was rejected before the last one.
-        bound: the best mean that it could still have had.
+        total: the score on all images, or None where the candidate was rejected before the last one.
+        bound: the best score that it could still have had.
     """
 
     values: Tensor
@@ -30,29 +30,40 @@ class Scored:
     bound: float
 
 
-def score_exactly(oracle: MetricOracle, maps: Tensor, stages: Sequence[Tensor], threshold: float | None) -> list[Scored]:
+def score_exactly(
+    oracle: MetricOracle,
+    maps: Tensor,
+    stages: Sequence[Tensor],
+    threshold: float | None,
+    cams: Sequence[Drawable] | None = None,
+) -> list[Scored]:
     """Scores candidates stage by stage and drops each as soon as it cannot beat `threshold`.
 
-    Changes no result: whatever an exhaustive scoring would accept is scored to the end.
+    Changes no result: whatever an exhaustive scoring would accept is scored to the end. Of a metric that is no mean over images
+    each part is bounded on its own, and the aggregate, monotone in each, of these bounds is the bound.
 
     Args:
         oracle: the metric on N images.
         maps: [C, N, h, w], the candidates' low-resolution heatmaps.
         stages: the images in order, in parts that together are all N.
-        threshold: the mean to beat; None rejects nothing.
+        threshold: the score to beat; None rejects nothing.
+        cams: the candidates, C of them, for a metric that draws them on other images.
     """
     metric, count = oracle.metric, maps.shape[1]
-    values = torch.full((len(maps), count), torch.nan, dtype=torch.float64)
+    perfect = metric.best_parts()
+    values = torch.full((len(maps), count, *perfect.shape), torch.nan, dtype=torch.float64)
     bounds = torch.full((len(maps),), metric.perfect, dtype=torch.float64)
     alive, seen = torch.arange(len(maps)), 0
     seen_by = torch.zeros(len(maps), dtype=torch.int64)
     for stage in stages:
         place = stage.to(maps.device)
-        values[alive[:, None], stage] = oracle.score(maps[alive.to(maps.device)][:, place], stage)
+        living = None if cams is None else [cams[i] for i in alive.tolist()]
+        values[alive[:, None], stage] = oracle.score(maps[alive.to(maps.device)][:, place], stage, living)
         seen += len(stage)
         seen_by[alive] = seen
-        unseen = metric.perfect * (count - seen) if seen < count else 0.0
-        bounds[alive] = (values[alive].nansum(1) + unseen) / count
+        unseen = perfect * (count - seen) if seen < count else torch.zeros_like(perfect)
+        means = (values[alive].nansum(1) + unseen) / count
+        bounds[alive] = means if metric.combine is None else metric.combine(means)
         if threshold is not None and seen < count:
             margin = bounds[alive] - threshold if metric.direction == "high" else threshold - bounds[alive]
             alive = alive[margin > -2 * SLACK]  # a bound and the mean that it bounds are rounded each in its own way

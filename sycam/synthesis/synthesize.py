@@ -19,8 +19,9 @@ from sycam.cams import Cam
 from sycam.errors import SycamError
 from sycam.heatmap import SCALE_FREE
 from sycam.images import ImageSet, load_images, split
+from sycam.metrics.protocol import Protocol
 from sycam.metrics.registry import Metric
-from sycam.network import Network, load_network
+from sycam.network import Network
 from sycam.oracle import MetricOracle, TerminalCache
 from sycam.run.folder import RunFolder
 from sycam.run.journal import Journal
@@ -37,6 +38,7 @@ from .goals import Cost, Goals, find_goals
 from .loop import Incumbent, Search, Tried, search
 from .observe import Observer, Progress
 from .problem import CamProblem, read_problem
+from .protocols import under_protocol
 from .ranking import Ranking
 from .same_heatmap import SameHeatmap
 from .settings import Settings
@@ -96,6 +98,8 @@ def synthesize(
     """
     given = {k: options.pop(k) for k in list(options) if k in Settings.__dataclass_fields__}
     settings = replace(settings or Settings(), **given).checked()
+    protocol = settings.the_protocol
+    settings = replace(settings, classes=protocol.classes)
     clock = _Clock(observer or Observer())
     path = cam_names.find_grammar(grammar)
     problem = read_problem(path)
@@ -107,15 +111,17 @@ def synthesize(
     if out is not None:
         RunFolder.check(Path(out))
     with clock.phase("network"):
-        network = _network(model, options)
+        network = _network(model, options, protocol)
     for note in network.notes:
         clock.observer.warn(note)
-    load = {"model": model, **_plain(options)} if isinstance(model, str) and "reshape" not in options else None
+    load = None
+    if isinstance(model, str) and "reshape" not in options:
+        load = {"model": model, **_plain({**protocol.preprocessing, **options, "layer": options.get("layer") or network.layer})}
     with clock.phase("images"):
         pool = _images(images, model, network, limit, settings.seed)
         for wanted in goals.metrics:
             pool = _usable(pool, wanted, clock.observer)
-        check_labels(pool, network, settings.classes)
+        check_labels(pool, network, protocol.classes)
         parts = _split(pool, settings)
     with clock.phase("terminals"):
         caches = _caches(parts, problem, network, settings, clock.observer)
@@ -123,7 +129,7 @@ def synthesize(
         for warning in warnings:
             clock.observer.warn(warning)
         warnings = [*network.notes, *warnings]
-    oracles = [MetricOracle(cache, chosen, settings.batch) for cache in caches]
+    oracles = [MetricOracle(cache, chosen, settings.batch, protocol) for cache in caches]
     rankings = [_ranking(goals, oracle) for oracle in oracles]
     if rankings[0].cost_first and settings.learner != "bottom-up":
         raise SycamError(f"the first goal is a cost, and the learner {settings.learner!r} is not in order of cost: use bottom-up")
@@ -182,14 +188,14 @@ def synthesize(
     return result
 
 
-def _network(model: str | nn.Module | Network, options: dict[str, Any]) -> Network:
-    """The network that `model` and the options name."""
+def _network(model: str | nn.Module | Network, options: dict[str, Any], protocol: Protocol) -> Network:
+    """The network that `model`, the options and, where they say nothing, the protocol name."""
     known = ("weights", "layer", "output", "reshape", "size", "resize", "mean", "std", "device")
     for name in options:
         if name not in known:
             raise SycamError(f"no option {name!r}{nearest(name, [*known, *Settings.__dataclass_fields__])}")
     if not isinstance(model, Network):
-        return load_network(model, **options)
+        return under_protocol(protocol, model, options)
     if any(value is not None for value in options.values()):
         raise SycamError(f"{', '.join(options)}: a Network is used as it is; give these to load_network")
     return model
@@ -284,7 +290,7 @@ def _known_rows(problem: CamProblem, oracle: MetricOracle, laws: ConstraintOracl
         return []
     places = torch.arange(len(oracle.cache))
     maps, finite = oracle.maps([cam.term for cam in fitting])
-    values = oracle.score(maps, places)
+    values = oracle.score(maps, places, [cam.term for cam in fitting])
     rows = [_Known(cam, values[i], problem.derives(cam)) for i, cam in enumerate(fitting) if bool(finite[i].all())]
     for row in rows:
         row.lawful = laws is None or _obeys(row.cam, problem, laws)
@@ -302,7 +308,7 @@ def _obeys(cam: Cam, problem: CamProblem, laws: ConstraintOracle) -> bool:
 
 def _ranking(goals: Goals, oracle: MetricOracle) -> Ranking:
     """The goals with what measures them on the images of `oracle`; all count their passes together."""
-    others = [MetricOracle(oracle.cache, metric, oracle.batch) for metric in goals.metrics[1:]]
+    others = [MetricOracle(oracle.cache, metric, oracle.batch, oracle.protocol) for metric in goals.metrics[1:]]
     for other in others:
         other.spent = oracle.spent
     return Ranking(goals.order, [oracle, *others])
@@ -316,8 +322,9 @@ def _best_known(known: list[_Known], ranking: Ranking, problem: CamProblem, cost
         cost = costs.cost(term) if row.derived and term is not None else None
         if term is None or cost is None:
             continue
-        score, maps = float(row.values.mean()), ranking.oracles[0].maps([term])[0]
-        outcome = ranking.compare(cost, score, maps, best.marks if best else None)
+        oracle = ranking.oracles[0]
+        score, maps = float(oracle.metric.aggregate(row.values)), oracle.maps([term])[0]
+        outcome = ranking.compare(cost, score, maps, best.marks if best else None, term)
         if outcome.wins:
             best = Incumbent(term, cost, row.values, score, 0, 0.0, row.cam.name, outcome.marks)
     return best
@@ -329,8 +336,9 @@ def _reached(best: Incumbent, answer: Row, rankings: list[Ranking]) -> list[dict
     def value(goal: Metric, ranking: Ranking, known: Tensor | None) -> float:
         oracle = ranking.oracle(goal)
         if known is not None and oracle is ranking.oracles[0]:
-            return float(known.mean())
-        return float(oracle.score(oracle.maps([best.term])[0], torch.arange(len(oracle.cache))).mean())
+            return float(goal.aggregate(known))
+        values = oracle.score(oracle.maps([best.term])[0], torch.arange(len(oracle.cache)), [best.term])
+        return float(goal.aggregate(values)[0])
 
     found = []
     for goal in rankings[0].goals:
@@ -383,12 +391,12 @@ def _rows(
     held_out = None
     maps, finite = oracles[-1].maps([k.cam.term for k in listed])
     if len(oracles) > 1:
-        held_out = oracles[1].score(maps, torch.arange(len(oracles[1].cache)))
+        held_out = oracles[1].score(maps, torch.arange(len(oracles[1].cache)), [k.cam.term for k in listed])
     twins = heatmaps.known(best.term) if heatmaps else []
     rows = [
         Row(
             k.cam, "known" if i else "answer", k.derived, k.values, held_out[i] if held_out is not None else None,
-            same_heatmap=i > 0 and k.cam.name in twins, lawful=k.lawful,
+            same_heatmap=i > 0 and k.cam.name in twins, lawful=k.lawful, metric=oracles[0].metric,
         )
         for i, k in enumerate(listed)
     ]  # fmt: skip

@@ -81,7 +81,15 @@ def test_score_puts_cams_and_terms_side_by_side(sycam):
     code, out, _ = sycam("score", "gradcam", "LayerCAM", "(gap (m* A G))", "--metric", "average-drop", "--metric", "iou",
                          "--limit", 20)  # fmt: skip
     assert code == 0
-    for text in ("Grad-CAM", "LayerCAM", "(gap (m* A G))", "average-drop ↓", "iou ↑", "20 images, predicted class"):
+    for text in (
+        "Grad-CAM",
+        "LayerCAM",
+        "(gap (m* A G))",
+        "average-drop ↓",
+        "iou ↑",
+        "20 images; ",
+        "protocol adcc: masked pixels mean colour; predicted class",
+    ):
         assert text in out
     code, out, _ = sycam("score", "gradcam", "(gap G)", "--metric", "iou", "--limit", 20, "--json")
     first, second = json.loads(out)["scores"]
