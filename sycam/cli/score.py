@@ -57,11 +57,12 @@ def score(
 ) -> None:
     """Score CAMs side by side, by one or more metrics, with 95% intervals.
 
-    A CAM of a group (all, known, baselines, controls) that this network cannot have is skipped, with the reason; one that was
-    named is an error.
+    A CAM of a group (all, known, baselines, controls) that this network cannot have, or for which an extra is not
+    installed, is skipped, with the reason; one that was named is an error.
     """
     metrics = [find_metric(name) for name in [*(metric or []), *(oracle or [])] or ["average-gain"]]
     named = list(dict.fromkeys(cam for spec in cams for cam in find_cams(spec)))
+    alone = {cam for spec in cams if spec not in GROUPS for cam in find_cams(spec)}
     network = options.network(model, weights, layer, size, resize, mean, std, device, output)
     if images is None:
         if model != "embedded":
@@ -77,7 +78,7 @@ def score(
         path_steps=path_steps, shap_orderings=shap_orderings, opti_steps=opti_steps, finer_classes=finer_classes,
         finer_strength=finer_strength,
     )  # fmt: skip
-    found = compare(named, metrics, network, pool, labels, settings=settings, skip=any(spec in GROUPS for spec in cams))
+    found = compare(named, metrics, network, pool, labels, settings=settings, optional={*named} - alone)
     for name, count in found.without_mask.items():
         console.warn(f"{count} of {len(pool)} images have no mask and are left out of {name}")
     for cam, reason in found.skipped:
