@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -10,7 +10,7 @@ from torch import Tensor
 
 from sycam.baselines import Baseline
 from sycam.cams import AnyCam, Cam
-from sycam.errors import SycamError
+from sycam.errors import SycamError, Unavailable
 from sycam.images import ImageSet
 from sycam.metrics.protocol import DEFAULT, Protocol
 from sycam.metrics.registry import Metric
@@ -46,7 +46,7 @@ def compare(
     classes: Tensor | None = None,
     *,
     settings: TerminalSettings | None = None,
-    skip: bool = False,
+    optional: Collection[AnyCam] = (),
     protocol: Protocol = DEFAULT,
     on_batch: Callable[[int], None] | None = None,
 ) -> Comparison:
@@ -59,13 +59,14 @@ def compare(
         images: pixels, labels, masks.
         classes: [N], the image class that is explained; None for the predicted one.
         settings: samples, steps, orderings and the seed of the terminals, and of Random-CAM.
-        skip: leave a CAM out, with its reason, where the network cannot give a terminal it uses, where it cannot have the
-            baseline, or where it is not finite on an image; False to raise then.
+        optional: of the CAMs, those that are left out, with the reason, where one of their terminals or they themselves are
+            `Unavailable`: the network cannot give them, an extra is not installed, or they are not finite on an image.
         protocol: what masked pixels become; class and layer are as given here.
         on_batch: told after each batch of terminals how many images are done.
 
     Raises:
-        SycamError: a metric needs masks and no image has one; or, unless `skip`, what is said there.
+        SycamError: a metric needs masks and no image has one.
+        Unavailable: what is said there, of a CAM that is not optional.
 
     >>> from sycam.cams import find_cams
     >>> from sycam.embedded import images_csv
@@ -75,27 +76,29 @@ def compare(
     >>> network = load_network("embedded")
     >>> images = load_images(images_csv(), network.preprocessing, limit=4)
     >>> cams = [*find_cams("CAM"), *find_cams("Grad-CAM"), *find_cams("controls")]
-    >>> found = compare(cams, [metric("iou")], network, images, skip=True)
+    >>> found = compare(cams, [metric("iou")], network, images, optional=cams)
     >>> [cam.name for cam in found.cams], found.scores["iou"].shape
     (['Grad-CAM', 'Fake-CAM', 'Random-CAM', 'Centre-Gaussian'], torch.Size([4, 4]))
     >>> [(cam.name, reason[:39]) for cam, reason in found.skipped]
     [('CAM', 'terminal fc: no global average pooling ')]
     """
-    refused: dict[str, str] | None = {} if skip else None
     names = sorted({name for cam in cams for name in cam.terminals})
-    cache = TerminalCache(network, images, names, classes, settings=settings, on_batch=on_batch, refused=refused)
+    needed = {name for cam in cams if cam not in optional for name in cam.terminals}
+    cache = TerminalCache(
+        network, images, names, classes, settings=settings, on_batch=on_batch, optional={*names} - needed - {"A"}
+    )
     reasons: dict[int, str] = {}  # by place in `cams`
     for place, cam in enumerate(cams):
-        missing = [name for name in cam.terminals if name in (refused or {})]
+        missing = [name for name in cam.terminals if name in cache.refused]
         if missing:
-            reasons[place] = (refused or {})[missing[0]]
+            reasons[place] = cache.refused[missing[0]]
     oracles = [_Asked(group, cache, protocol) for group in _groups(metrics, cache)]
     values = {
         m.name: torch.full((len(cams), len(one.places), *m.best_parts().shape), torch.nan, dtype=torch.float64)
         for one in oracles for m in one.metrics
     }  # fmt: skip
-    _score_terms(cams, oracles, values, reasons, skip)
-    _score_baselines(cams, cache, oracles, values, reasons, skip)
+    _score_terms(cams, oracles, values, reasons, optional)
+    _score_baselines(cams, cache, oracles, values, reasons, optional)
     kept = [place for place in range(len(cams)) if place not in reasons]
     return Comparison(
         [cams[place] for place in kept],
@@ -131,7 +134,11 @@ class _Asked:
 
 
 def _score_terms(
-    cams: Sequence[AnyCam], asked: list[_Asked], values: dict[str, Tensor], reasons: dict[int, str], skip: bool
+    cams: Sequence[AnyCam],
+    asked: list[_Asked],
+    values: dict[str, Tensor],
+    reasons: dict[int, str],
+    optional: Collection[AnyCam],
 ) -> None:
     places = [place for place, cam in enumerate(cams) if isinstance(cam, Cam) and place not in reasons]
     for one in asked:
@@ -143,7 +150,7 @@ def _score_terms(
         for row, place in enumerate(here):
             if not bool(finite[row].all()):
                 image = one.oracle.cache.images.names[int((~finite[row]).nonzero()[0, 0])]
-                reasons[place] = _not_finite(cams[place], image, skip)
+                reasons[place] = _not_finite(cams[place], image, optional)
         rows = [row for row, place in enumerate(here) if place not in reasons]
         if rows:
             scores = one.oracle.score_each(maps[rows], torch.arange(len(one.places)), [terms[row] for row in rows])
@@ -157,7 +164,7 @@ def _score_baselines(
     asked: list[_Asked],
     values: dict[str, Tensor],
     reasons: dict[int, str],
-    skip: bool,
+    optional: Collection[AnyCam],
 ) -> None:
     """Batch by batch, so that baselines share the batch's passes and only one batch's maps of image size are held."""
     baselines = {place: cam for place, cam in enumerate(cams) if isinstance(cam, Baseline)}
@@ -172,13 +179,13 @@ def _score_baselines(
                 continue
             try:
                 maps, finite = baseline.maps(view)
-            except SycamError as problem:
-                if not skip:
+            except Unavailable as problem:
+                if baseline not in optional:
                     raise
                 reasons[place] = str(problem)
                 continue
             if not bool(finite.all()):
-                reasons[place] = _not_finite(baseline, images.names[at][int((~finite).nonzero()[0, 0])], skip)
+                reasons[place] = _not_finite(baseline, images.names[at][int((~finite).nonzero()[0, 0])], optional)
                 continue
             for one in asked:
                 inside = (one.places >= at.start) & (one.places < at.stop)
@@ -189,8 +196,7 @@ def _score_baselines(
                         values[metric.name][place, inside] = found[0]
 
 
-def _not_finite(cam: AnyCam, image: str, skip: bool) -> str:
-    reason = f"it is NaN or infinite on {image}"
-    if not skip:
-        raise SycamError(f"{cam.name} is NaN or infinite on {image}")
-    return reason
+def _not_finite(cam: AnyCam, image: str, optional: Collection[AnyCam]) -> str:
+    if cam not in optional:
+        raise Unavailable(f"{cam.name} is NaN or infinite on {image}")
+    return f"it is NaN or infinite on {image}"

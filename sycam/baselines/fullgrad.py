@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from sycam.baselines.registry import register_baseline
-from sycam.errors import SycamError
+from sycam.errors import Unavailable
 from sycam.heatmap import minmax, upsample
 from sycam.terminals.view import View
 
@@ -27,7 +27,7 @@ def full_grad(view: View) -> Tensor:
     and what it returns has the image's size.
 
     Raises:
-        SycamError: no gradient reaches the input.
+        Unavailable: no gradient reaches the input.
     """
     network = view.network
     with torch.inference_mode(False), torch.enable_grad(), _adding_zeros(network.model) as found:
@@ -37,7 +37,7 @@ def full_grad(view: View) -> Tensor:
         grads = torch.autograd.grad(y, [leaf, *(zeros for _, zeros in found)], allow_unused=True)
     network.passes.backward += len(view)
     if grads[0] is None:
-        raise SycamError(f"FullGrad: no gradient reaches the input of {network.name}")
+        raise Unavailable(f"FullGrad: no gradient reaches the input of {network.name}")
     size = (view.images.shape[-2], view.images.shape[-1])
     total = upsample(minmax((grads[0] * leaf.detach()).abs()), size).sum(1)
     for (bias, _), grad in zip(found, grads[1:], strict=True):

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from sycam.baselines.registry import register_baseline
-from sycam.errors import SycamError
+from sycam.errors import Unavailable
 from sycam.heatmap import upsample
 from sycam.network.batching import images_at_once
 from sycam.network.network import Network
@@ -97,7 +97,7 @@ def poly_layers(network: Network) -> list[Call]:
         maps = (network.channels, *network.map_size)
         last = next((place for place, (call, shape) in enumerate(order) if call[0] is target and shape == maps), None)
         if last is None:  # tokens, or channels last
-            raise SycamError(f"Poly-CAM: layer {network.layer!r} of {network.name} returns no maps [N, K, h, w]")
+            raise Unavailable(f"Poly-CAM: layer {network.layer!r} of {network.name} returns no maps [N, K, h, w]")
         h, w = network.map_size
         finest = {tuple(s[1:]): call for call, s in order[:last] if s[1] > h and s[2] > w}  # the last call of each size
         calls = [finest[s] for s in sorted(finest, key=lambda s: -s[0] * s[1])]

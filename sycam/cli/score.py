@@ -68,13 +68,14 @@ def score(
 ) -> None:
     """Score CAMs side by side, by one or more metrics, with 95% intervals.
 
-    A CAM of a group (all, known, baselines, controls) that this network cannot have is skipped, with the reason; one that was
-    named is an error.
+    A CAM of a group (all, known, baselines, controls) that this network cannot have, or for which an extra is not
+    installed, is skipped, with the reason; one that was named is an error.
     """
     chosen = find_protocol(protocol).changed(classes=classes, layer=layer)
     classes = chosen.classes
     metrics = find_metrics([*(metric or []), *(oracle or [])] or ["average-gain"])
     named = list(dict.fromkeys(cam for spec in cams for cam in find_cams(spec)))
+    alone = {cam for spec in cams if spec not in GROUPS for cam in find_cams(spec)}
     network = options.network(model, weights, layer, size, resize, mean, std, device, output, chosen)
     if images is None:
         if model != "embedded":
@@ -92,9 +93,7 @@ def score(
     )  # fmt: skip
     if any(GLOB in name for name in metric or []) or "all" in (metric or []):
         metrics = _possible(metrics, bool(pool.has_mask.any()))
-    found = compare(
-        named, metrics, network, pool, labels, settings=settings, skip=any(spec in GROUPS for spec in cams), protocol=chosen
-    )
+    found = compare(named, metrics, network, pool, labels, settings=settings, optional={*named} - alone, protocol=chosen)
     for name, count in found.without_mask.items():
         console.warn(f"{count} of {len(pool)} images have no mask and are left out of {name}")
     for cam, reason in found.skipped:

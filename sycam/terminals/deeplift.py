@@ -7,7 +7,7 @@ import warnings
 import torch
 from torch import Tensor
 
-from sycam.errors import SycamError
+from sycam.errors import Unavailable
 from sycam.network.head import linear_head
 from sycam.terminals.derivatives import constant_over_pixels
 from sycam.terminals.head import logit_of_nothing
@@ -49,12 +49,12 @@ def contributions(view: View) -> Tensor:
     """`lift_map` through captum's DeepLift on the tail, [N, K, h, w]; slow where a closed form exists.
 
     Raises:
-        SycamError: captum is not installed, or the network could not be cut at its layer.
+        Unavailable: captum is not installed, or the network could not be cut at its layer.
     """
     try:
         from captum.attr import DeepLift
     except ImportError:
-        raise SycamError("terminals lift and lift_map need captum: pip install 'sycam[attribution]'") from None
+        raise Unavailable("terminals lift and lift_map need captum: pip install 'sycam[attribution]'") from None
     tail = modular_tail(view.network)
     with torch.inference_mode(False), torch.enable_grad(), rescaling(tail), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Setting forward, backward hooks")

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from sycam.errors import SycamError
+from sycam.errors import Unavailable
 from sycam.network.head import linear_head
 from sycam.terminals.registry import register_terminal
 from sycam.terminals.view import View
@@ -18,7 +18,7 @@ def head_weight(view: View) -> Tensor:
     """Weight of the class in the linear layer after global pooling; an error unless that head is verified."""
     head = linear_head(view.network)
     if head is None:
-        raise SycamError(
+        raise Unavailable(
             f"terminal fc: no global average pooling with one linear layer follows layer {view.network.layer!r} of "
             f"{view.network.name} (verified on random activations): leave fc out of the grammar, or use G, which equals "
             "fc/Z where there is such a head"

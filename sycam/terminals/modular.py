@@ -18,8 +18,9 @@ import torch.nn.functional as F
 from torch import Tensor, fx, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from sycam.errors import SycamError
+from sycam.errors import SycamError, Unavailable
 from sycam.network.network import Network, Passes
+from sycam.network.reshape import ChannelsFirst, Reshape
 
 TOLERANCE = 1e-4  # relative to the largest logit; a fused normalisation rounds
 
@@ -30,6 +31,18 @@ class Addition(nn.Module):
     def forward(self, stacked: Tensor) -> Tensor:
         """[..., branches] to [...]."""
         return stacked.sum(-1)
+
+
+class Joining(nn.Module):
+    """From maps to what the layer returns, where that lies otherwise: channels last, or tokens that are all patches."""
+
+    def __init__(self, reshape: Reshape) -> None:
+        super().__init__()
+        self.reshape = reshape
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """[N, K, h, w] to the layer's own shape."""
+        return self.reshape.join(maps, None)
 
 
 class SpatialMean(nn.Module):
@@ -115,34 +128,40 @@ ADDITIONS = (operator.add, operator.iadd, torch.add)
 POOLS = (F.adaptive_avg_pool2d, F.avg_pool2d, torch.mean)
 
 
-def modular_tail(network: Network) -> fx.GraphModule:
-    """The network's tail as modules that are each called once, in eval mode; built once, then remembered.
+def modular_tail(network: Network) -> nn.Module:
+    """The network's tail, from maps to logits, as modules that are each called once, in eval mode; built once, then remembered.
 
     Raises:
-        SycamError: the network could not be cut at its layer.
+        Unavailable: the network could not be cut at its layer, the layer returns class tokens beside the maps, or the traced
+            calls do not compute the same as modules.
     """
     if "modular tail" not in network.memo:
-        reason, tail = network.cut_reason, network.tail_graph
-        if tail is not None and not network.needs_images:
+        reason, graph = network.cut_reason, network.tail_graph
+        if graph is not None and network.needs_images:
+            reason = "the layer returns class tokens, which belong to the image and to no map"
+        elif graph is not None:
             generator = torch.Generator().manual_seed(0)
             example = torch.randn(2, network.channels, *network.map_size, generator=generator)
             example = example.to(network.device, network_dtype(network))
+            joining = Joining(network.reshape)
             try:
-                tail = _rewritten(tail, example)
+                tail: nn.Module = _rewritten(graph, joining(example))
+                if not isinstance(network.reshape, ChannelsFirst):
+                    tail = nn.Sequential(joining, tail).eval()
                 reason = _difference(network, tail, example)
             except Exception as problem:  # noqa: BLE001 - a traced model may hold any call; drop and shap still work
                 reason = f"{type(problem).__name__}: {(str(problem).splitlines() or [''])[0]}"
             if not reason:
                 network.memo["modular tail"] = tail
                 return tail
-        raise SycamError(
+        raise Unavailable(
             f"the part of {network.name} after layer {network.layer!r} cannot be taken apart ({reason}), which lift, lift_map, "
             "lrp and lrp_contrast need: leave them out of the grammar, or name another --layer"
         )
     return network.memo["modular tail"]
 
 
-def _difference(network: Network, tail: fx.GraphModule, example: Tensor) -> str:
+def _difference(network: Network, tail: nn.Module, example: Tensor) -> str:
     """What is wrong with the modular tail, in words; nothing where its logits are the network's."""
     passes = Passes(**vars(network.passes))
     with torch.no_grad():
@@ -204,6 +223,9 @@ def _rewritten(tail: fx.GraphModule, example: Tensor) -> fx.GraphModule:
             args, kwargs = _plain_arguments(node, recorder)
             function = torch.mean if node.op == "call_method" else node.target
             copies[node] = call(SpatialMean(_bound(function, args, kwargs)), first)
+        elif first is not None and node.op == "call_function" and node.target is F.layer_norm:
+            args, kwargs = _plain_arguments(node, recorder)
+            copies[node] = call(_layer_norm(*args, **kwargs), first)
         elif first is not None and node.op == "call_function" and node.target in (F.max_pool2d, torch.max_pool2d):
             args, kwargs = _plain_arguments(node, recorder)
             copies[node] = call(_max_pool(*args, **kwargs), first)
@@ -276,6 +298,15 @@ def _max_pool(
     if return_indices:
         raise SycamError("max pooling that also returns where the largest are")
     return MaxPool(lambda x: F.max_pool2d(x, kernel_size, stride, padding, dilation, ceil_mode, return_indices=True))
+
+
+def _layer_norm(
+    normalized_shape: Any, weight: Tensor | None = None, bias: Tensor | None = None, eps: float = 1e-5
+) -> nn.LayerNorm:
+    """Layer normalisation with the arguments of `F.layer_norm`, its weights the model's."""
+    module = nn.LayerNorm(normalized_shape, eps, elementwise_affine=False)
+    module.weight, module.bias = weight, bias  # type: ignore[assignment]
+    return module
 
 
 def _stand_in(function: Callable[[Tensor], Tensor]) -> nn.Module:

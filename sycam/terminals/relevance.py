@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from sycam.errors import SycamError
+from sycam.errors import Unavailable
 from sycam.network.head import linear_head
 from sycam.terminals.derivatives import constant_over_pixels
 from sycam.terminals.modular import HOOKABLE, Addition, SpatialMean, modular_tail
@@ -58,7 +58,7 @@ def propagated(view: View, start: Tensor, positive: bool) -> Tensor:
         positive: the z⁺ rule in linear layers too, and not the ε rule.
 
     Raises:
-        SycamError: zennit is not installed, or the network could not be cut at its layer.
+        Unavailable: zennit is not installed, or the network could not be cut at its layer.
     """
     composite = _composite(positive)
     tail = modular_tail(view.network)
@@ -75,7 +75,7 @@ def _composite(positive: bool) -> Any:
         from zennit.composites import LayerMapComposite
         from zennit.rules import Epsilon, Norm, Pass, ZPlus
     except ImportError:
-        raise SycamError("terminals lrp and lrp_contrast need zennit: pip install 'sycam[attribution]'") from None
+        raise Unavailable("terminals lrp and lrp_contrast need zennit: pip install 'sycam[attribution]'") from None
     normalisations = (nn.BatchNorm2d, nn.BatchNorm1d, nn.LayerNorm, nn.GroupNorm)
     return LayerMapComposite(
         [

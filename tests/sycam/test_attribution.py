@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import warnings
 
 import pytest
 import torch
@@ -10,10 +11,11 @@ import torch.nn.functional as F
 from heads import PREP, Residual, double, images, network
 from torch import Tensor, nn
 
-from sycam.errors import SycamError
+from sycam.errors import Unavailable
 from sycam.images import ImageSet
 from sycam.network import Network
 from sycam.network.cut import Cut
+from sycam.network.reshape import ChannelsLast, Tokens
 from sycam.terminals import View
 from sycam.terminals.modular import Addition, MaxPool, SpatialMean, modular_tail
 
@@ -154,15 +156,84 @@ def test_the_modular_tail_computes_the_same_and_shares_nothing_but_weights():
 def test_a_network_that_cannot_be_cut_is_told_why(name):
     made = network("layered")
     made._cut = Cut(None, "for the test")
-    with pytest.raises(SycamError, match=r"after layer '0' cannot be taken apart \(for the test\), which lift, lift_map, lrp"):
+    with pytest.raises(Unavailable, match=r"after layer '0' cannot be taken apart \(for the test\), which lift, lift_map, lrp"):
         View(made, images())[name]
+
+
+class Rearranged(nn.Module):
+    """A convolution whose maps some layer hands on otherwise, before a layered head; `turned` and `back` name both sides."""
+
+    def __init__(self, kind: str) -> None:
+        super().__init__()
+        self.stem = nn.Sequential(nn.Conv2d(3, 7, 3), nn.ReLU())
+        shape = {"last": (6, 6, 7), "patches": (36, 7), "class token": (36, 7)}[kind]
+        self.turned: nn.Module = nn.Sequential(nn.Flatten(2), Swap(), nn.Unflatten(1, shape[:-1]))
+        self.token = nn.Parameter(torch.randn(1, 1, 7)) if kind == "class token" else None
+        self.mark = nn.Identity()
+        self.fc, self.out = nn.Linear(63, 5), nn.Linear(5, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.turned(self.stem(x))
+        if self.token is not None:
+            x = torch.cat([self.token.expand(x.shape[0], -1, -1), x], 1)
+        x = self.mark(x)
+        if self.token is not None:
+            x = x[:, 1:] * (1 + x[:, :1])
+        x = x.flatten(1, -2).transpose(1, 2).unflatten(2, (6, 6))
+        return self.out(F.relu(self.fc(F.max_pool2d(x, 2).flatten(1))))
+
+
+class Swap(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x.transpose(1, 2)
+
+
+@pytest.mark.parametrize(("kind", "reshape"), [("last", ChannelsLast()), ("patches", Tokens(0, 6, 6))])
+@pytest.mark.parametrize("name", ["lift", "lift_map", "lrp", "lrp_contrast"])
+def test_a_layer_with_channels_last_is_its_neighbour_with_channels_first(kind, reshape, name):
+    pytest.importorskip("zennit")
+    torch.manual_seed(0)
+    model = Rearranged(kind).eval()
+    first, other = double(Network(model, PREP, "stem")), double(Network(model, PREP, "mark"))
+    assert other.reshape == reshape
+    close(View(other, images(), CLASSES)[name], View(first, images(), CLASSES)[name])
+
+
+@pytest.mark.parametrize("name", ["lift", "lrp"])
+def test_class_tokens_are_no_maps(name):
+    torch.manual_seed(0)
+    made = double(Network(Rearranged("class token").eval(), PREP, "mark"))
+    with pytest.raises(Unavailable, match="cannot be taken apart \\(the layer returns class tokens, which belong to the image"):
+        View(made, images())[name]
+
+
+@pytest.mark.parametrize("name", ["lift", "lrp", "lrp_contrast"])
+def test_a_normalisation_that_is_called_as_a_function_is_as_good_as_a_module(name):
+    pytest.importorskip("zennit")
+
+    class Functional(nn.LayerNorm):
+        def forward(self, x: Tensor) -> Tensor:
+            return F.layer_norm(x, self.normalized_shape, self.weight, self.bias, self.eps)
+
+    Functional.__module__ = __name__  # not torch.nn's: torch.fx looks into it
+    torch.manual_seed(0)
+    body = [nn.Conv2d(3, 7, 3), nn.AdaptiveMaxPool2d(2), nn.Flatten()]
+    norm, tail = nn.LayerNorm(28), [nn.Linear(28, 5), nn.ReLU(), nn.Linear(5, 4)]
+    nn.init.normal_(norm.weight)
+    own = Functional(28)
+    own.load_state_dict(norm.state_dict())
+    pair = [double(Network(nn.Sequential(*body, n, *tail).eval(), PREP, "0")) for n in (norm, own)]
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="lift: DeepLIFT's contributions")
+        found = [View(made, images(), CLASSES)[name] for made in pair]
+    close(found[1], found[0])
 
 
 @pytest.mark.parametrize(("name", "package"), [("lift", "captum"), ("lrp", "zennit")])
 def test_a_package_that_is_missing_is_named(monkeypatch, name, package):
     for module in ("captum.attr", "zennit.composites", "zennit.rules"):
         monkeypatch.setitem(sys.modules, module, None)
-    with pytest.raises(SycamError, match=rf"need {package}: pip install 'sycam\[attribution\]'"):
+    with pytest.raises(Unavailable, match=rf"need {package}: pip install 'sycam\[attribution\]'"):
         View(network("layered"), images())[name]
     assert View(network("linear"), images())[name].shape[1] == 7  # a closed form needs no package
 

@@ -111,6 +111,9 @@ def test_score_all_skips_what_the_network_cannot_give(sycam):
     code, _, err = sycam("score", "cam", "--limit", 4)
     assert code == 2
     assert "fc" in err
+    code, _, err = sycam("score", "controls", "cam", "--limit", 4)  # named, though in the company of a group
+    assert code == 2
+    assert "fc" in err
 
 
 def test_score_baselines_and_controls_by_group_and_by_name(sycam):
