@@ -92,6 +92,7 @@ $M_k$ for $n(\\uparrow(\\sum_k M_k)_+)$, a map $L$ for $n(\\uparrow L_+)$.
 On a network with global average pooling and one linear layer after the target layer many of these coincide: CAM, Grad-CAM,
 XGrad-CAM and HiResCAM draw one heatmap there, and the weights of LIFT-CAM, SHAP-CAM and Ablation-CAM differ by a factor. After
 this layer come convolutions, which keep them apart.
+[agreement.md](agreement.md) says which of them other programs compute the same.
 """
 
 TITLES = {
