@@ -1,8 +1,8 @@
 """How pytorch-grad-cam, torchcam and captum compute what a terminal of sycam is, for `terminals.py`.
 
-A way takes a `Case` and returns the terminal's tensor, or what the package makes of it (`Case.ours` of the same name then makes the
-same of ours). Each starts from normalised images, so the forward pass is in every time, as it is in ours. The packages' own entry
-points are called up to the weights: their upsampling to heatmaps, in numpy, is left out.
+A way takes a `Case` and returns the terminal's tensor, or what the package makes of it. Each starts from
+normalised images, so the forward pass is in every time, as it is in ours. The packages' own entry points are called up to the
+weights: their upsampling to heatmaps, in numpy, is left out.
 """
 
 from __future__ import annotations

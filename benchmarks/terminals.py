@@ -110,7 +110,7 @@ def subject(name: str, count: int, size: int) -> Subject:
 def ours(subject: Subject, name: str) -> Tensor:
     """The terminal from pixels, forward pass included."""
     view = View(subject.network, subject.case.images, subject.case.classes, settings=SETTINGS)
-    view["A"]  # noqa: B018 - fc alone would need no pass
+    view["A"]
     return view[name]
 
 
@@ -168,7 +168,7 @@ def row(subject: Subject, name: str, package: str, rounds: int, clock: Callable[
 def spread(values: list[float]) -> str:
     """Median and range, three digits."""
     median, low, high = statistics.median(values), min(values), max(values)
-    return f"{digits(median)} ({digits(low)} to {digits(high)})" if values else ""
+    return f"{digits(median)} ({digits(low)} to {digits(high)})"
 
 
 def digits(value: float) -> str:
@@ -176,7 +176,7 @@ def digits(value: float) -> str:
 
 
 def table(names: list[str], networks: list[str], args: argparse.Namespace, clock: Callable[[], float]) -> None:
-    print("| terminal | network | images | peer | sycam, ms | peer, ms | sycam is so many times as fast | differ by, of the largest |")
+    print("| terminal | network | images | peer | sycam, ms | peer, ms | sycam is so many times as fast | largest difference |")
     print("| --- | --- | --- | --- | --- | --- | --- | --- |")
     for network in networks:
         made: dict[tuple[int, int], Subject] = {}
@@ -228,7 +228,7 @@ def memories(count: int, threads: int) -> None:
 
 
 def lift_beside_its_head(count: int, rounds: int, clock: Callable[[], float]) -> None:
-    """VGG16's head for a batch: lift's time beyond the forward pass, and that of one backward pass of the head, and both passes."""
+    """VGG16's head for a batch: lift's time beyond the forward pass, beside one backward pass of the head and both passes."""
     network, case = subject("vgg16", count, 224)
     A, logits = network.activations(case.images)
     given = {"activations": A, "logits": logits, "settings": SETTINGS}
@@ -236,7 +236,7 @@ def lift_beside_its_head(count: int, rounds: int, clock: Callable[[], float]) ->
     for place in range(rounds + 1):  # the first warms up
         view = View(network, case.images, case.classes, **given)
         start = clock()
-        view["lift"]  # noqa: B018
+        view["lift"]
         lifted = clock()
         leaf = A.clone().requires_grad_()
         y = network.tail(leaf).gather(1, case.classes[:, None]).sum()
@@ -249,7 +249,7 @@ def lift_beside_its_head(count: int, rounds: int, clock: Callable[[], float]) ->
             both.append(end - lifted)
     ratios = [a / b for a, b in zip(lift, backward, strict=True)]
     passes = [a / b for a, b in zip(lift, both, strict=True)]
-    print(f"lift, VGG16's head, {count} images: {spread([1e3 * t for t in lift])} ms, {spread(ratios)} times one backward pass of the head "
+    print(f"lift, VGG16's head, {count} images: {spread([1e3 * t for t in lift])} ms, {spread(ratios)} times one backward pass "
           f"(wanted: 3), {spread(passes)} times its forward and backward pass", flush=True)  # fmt: skip
 
 
@@ -262,7 +262,7 @@ def opti_beside_its_passes(name: str, rounds: int, clock: Callable[[], float]) -
     for place in range(rounds + 1):
         view = View(network, case.images, case.classes, activations=A, logits=logits, settings=SETTINGS)
         start = clock()
-        view["opti"]  # noqa: B018
+        view["opti"]
         middle = clock()
         for images, classes in zip(case.images.split(size), case.classes.split(size), strict=True):
             for _ in range(SETTINGS.opti_steps):
@@ -273,8 +273,8 @@ def opti_beside_its_passes(name: str, rounds: int, clock: Callable[[], float]) -
             found.append(middle - start)
             bare.append(end - middle)
     ratios = [a / b for a, b in zip(found, bare, strict=True)]
-    print(f"opti, {name}, 8 images, {SETTINGS.opti_steps} steps: {spread([1e3 * t for t in found])} ms, {spread(ratios)} times its "
-          "forward and backward passes (wanted: 1.2)", flush=True)  # fmt: skip
+    print(f"opti, {name}, 8 images, {SETTINGS.opti_steps} steps: {spread([1e3 * t for t in found])} ms, {spread(ratios)} times "
+          "its forward and backward passes (wanted: 1.2)", flush=True)  # fmt: skip
 
 
 def cpu_name() -> str:

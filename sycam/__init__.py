@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "METRICS", "TERMINALS", "Cam", "ImageSet", "Metric", "Network", "Observer", "Preprocessing", "Progress", "Query", "Result",
-    "Settings", "SycamError", "TerminalSettings", "Unavailable", "View", "find_cam", "find_cams", "heatmaps", "known_cams", "load_images",
-    "load_network", "register_metric", "register_terminal", "score", "synthesize",
+    "Settings", "SycamError", "TerminalSettings", "Unavailable", "View", "find_cam", "find_cams", "heatmaps", "known_cams",
+    "load_images", "load_network", "register_metric", "register_terminal", "score", "synthesize",
 ]  # fmt: skip
 
 _HOMES = {

@@ -12,6 +12,6 @@ class SycamError(Exception):
 class Unavailable(SycamError):
     """This network, these images or this installation cannot give what was asked, and other things they can.
 
-    Terminals and baselines raise it, with the reason. Who asks for many at once, as `sycam score all` does, leaves that one out and
-    says why; named alone it is an error like any other.
+    Terminals and baselines raise it, with the reason. Who asks for many at once, as `sycam score all` does, leaves that one
+    out and says why; named alone it is an error like any other.
     """

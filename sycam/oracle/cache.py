@@ -30,8 +30,8 @@ class TerminalCache:
         optional: names of terminals that are left out, with the reason in `refused`, where they raise `Unavailable`.
 
     Attributes:
-        classes: [N]; p: [N] probability of the class on the plain image; values: terminal name to tensor [N, ...]; refused: name of an
-            optional terminal that could not be had to the reason.
+        classes: [N]; p: [N] probability of the class on the plain image; values: terminal name to tensor [N, ...];
+            refused: name of an optional terminal that could not be had to the reason.
 
     Raises:
         SycamError: an unknown terminal.

@@ -108,7 +108,7 @@ def logit_of(view: View, image: Tensor, maps: Callable[[slice], Tensor]) -> Tens
 
 
 def logit_of_nothing(view: View) -> Tensor:
-    """The logit of each image's class with all channels at 0, [N]; computed once for a network, or where it hangs on the image for a view."""
+    """The logit of each image's class with all channels at 0, [N]; once for a network, or for a view if it needs the image."""
     network = view.network
     if not network.needs_images:
         if "logits of nothing" not in network.memo:
