@@ -108,14 +108,14 @@ def logit_of(view: View, image: Tensor, maps: Callable[[slice], Tensor]) -> Tens
 
 
 def logit_of_nothing(view: View) -> Tensor:
-    """The logit of each image's class with all channels at 0, [N]; computed once for a view."""
-    if "logit of nothing" not in view.extra:
-        network = view.network
-        if network.needs_images:  # something may bypass the layer
-            images = torch.arange(len(view), device=view.A.device)
-            found = logit_of(view, images, lambda jobs: torch.zeros_like(view.A[jobs]))
-        else:
+    """The logit of each image's class with all channels at 0, [N]; once for a network, or for a view if it needs the image."""
+    network = view.network
+    if not network.needs_images:
+        if "logits of nothing" not in network.memo:
             with torch.no_grad():
-                found = network.tail(torch.zeros_like(view.A[:1]))[0, view.classes]
-        view.extra["logit of nothing"] = (found,)
+                network.memo["logits of nothing"] = network.tail(torch.zeros_like(view.A[:1]))[0]
+        return network.memo["logits of nothing"][view.classes]
+    if "logit of nothing" not in view.extra:  # something may bypass the layer
+        images = torch.arange(len(view), device=view.A.device)
+        view.extra["logit of nothing"] = (logit_of(view, images, lambda jobs: torch.zeros_like(view.A[jobs])),)
     return view.extra["logit of nothing"][0]

@@ -1,4 +1,4 @@
-"""The tail as modules that are each called once: what packages that hook modules (captum, zennit) can work on.
+"""The tail as modules that are each called once: what hooks on modules (`sycam.terminals.rescale`, zennit) can work on.
 
 A network calls one ReLU three times, in place, or calls `F.relu` and `+`, where no module is to hook. The traced tail lists every
 call, so each becomes a module of its own. Weights are shared with the model, hooks and flags are not: the model never changes.
@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import copy
 import operator
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from operator import attrgetter
 from typing import Any
 
@@ -58,55 +57,15 @@ class SpatialMean(nn.Module):
 
 
 class MaxPool(nn.Module):
-    """Max pooling, however it was written; by DeepLIFT's rescale rule inside `rescaling`.
-
-    captum's own rule loses contributions where windows share a pixel, and gives pixels that equal the reference the slope of the
-    batch's first image.
-    """
+    """Max pooling, however it was written, that can tell where the largest are."""
 
     def __init__(self, pool: Callable[[Tensor], tuple[Tensor, Tensor]]) -> None:
         super().__init__()
         self.pool = pool
-        self.paired = False
 
     def forward(self, x: Tensor) -> Tensor:
         """[N, C, h, w] to [N, C, h', w']."""
-        return _RescaledPool.apply(x, self.pool) if self.paired else self.pool(x)[0]
-
-
-class _RescaledPool(torch.autograd.Function):
-    """Max pooling of inputs and as many references after them, whose backward pass is DeepLIFT's (Shrikumar et al., 2017)."""
-
-    @staticmethod
-    def forward(ctx: Any, both: Tensor, pool: Callable[[Tensor], tuple[Tensor, Tensor]]) -> Tensor:
-        pooled, places = pool(both)
-        ctx.save_for_backward(both, pooled, places)
-        return pooled
-
-    @staticmethod
-    def backward(ctx: Any, *slopes: Tensor) -> tuple[Tensor, None]:
-        """What a window gains over the reference belongs to its largest pixel, what it loses to the reference's largest."""
-        both, pooled, places = ctx.saved_tensors
-        (x, x0), (y, y0), (place, place0) = both.flatten(2).chunk(2), pooled.flatten(2).chunk(2), places.flatten(2).chunk(2)
-        slope, top = slopes[0].flatten(2).chunk(2)[0], torch.maximum(y, y0)
-        contributions = torch.zeros_like(x).scatter_add_(2, place, slope * (top - y0))
-        contributions.scatter_add_(2, place0, slope * (y - top))
-        change = x - x0
-        multiplier = torch.where(change == 0, 0, contributions / change)
-        return torch.cat([multiplier, multiplier]).view(both.shape), None
-
-
-@contextmanager
-def rescaling(tail: nn.Module) -> Iterator[None]:
-    """Inside the block the tail is given inputs and as many references, and its max poolings follow the rescale rule."""
-    pools = [part for part in tail.modules() if isinstance(part, MaxPool)]
-    for pool in pools:
-        pool.paired = True
-    try:
-        yield
-    finally:
-        for pool in pools:
-            pool.paired = False
+        return self.pool(x)[0]
 
 
 FUNCTIONS: dict[Any, Callable[..., Tensor]] = {
@@ -273,7 +232,7 @@ def _fused(node: fx.Node, module: nn.Module, plain: fx.GraphModule) -> nn.Module
 
 
 def _hookable(module: nn.Module) -> nn.Module:
-    """The module, or one of a type that captum and zennit know which computes the same."""
+    """The module, or one of a type in `HOOKABLE` which computes the same."""
     if isinstance(module, POINTWISE) and type(module) not in HOOKABLE:
         return _stand_in(module)
     if isinstance(module, nn.AvgPool2d | nn.AdaptiveAvgPool2d):
@@ -310,7 +269,7 @@ def _layer_norm(
 
 
 def _stand_in(function: Callable[[Tensor], Tensor]) -> nn.Module:
-    """A pointwise function in the form of a module whose type captum and zennit know: their rules ask its input and output."""
+    """A pointwise function in the form of a module of a type in `HOOKABLE`: rules ask its input and output."""
     module = nn.ReLU()
     # A module itself would become a part of this one, and ReLU's own forward would run.
     module.forward = lambda x: function(x)  # type: ignore[method-assign,assignment]

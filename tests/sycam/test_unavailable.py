@@ -73,7 +73,8 @@ def test_no_other_error_is_swallowed(failing):
 
 
 @pytest.mark.parametrize(
-    ("name", "missing", "reason"), [("LIFT-CAM", "captum.attr", "need captum"), ("lrp", "zennit.rules", "need zennit")]
+    ("name", "missing", "reason"),
+    [("(gap lrp)", "zennit.rules", "need zennit"), ("Relevance-CAM", "zennit.composites", "need zennit")],
 )
 def test_a_missing_extra_is_a_reason(monkeypatch, name, missing, reason):
     monkeypatch.setitem(sys.modules, missing, None)
