@@ -8,6 +8,7 @@ MobileNetV2 with its weights on photographs (SYCAM_DATA); ResNet50 and VGG16 wit
 normalised images to the terminal, so each contains one forward pass; what a network is asked once and for all (whether it has a
 linear head, how its tail is taken apart) is asked before. The peers' ways are in `peers.py`. Both sides alternate within a round
 and change order with every round; a ratio is of one round's two times.
+The last column shows how far the values differ: pytorch-grad-cam upsamples masks with aligned corners, so its scores are others.
 
 What needs a pass for each channel is measured on one image, outside MobileNetV2 at 64×64 pixels: that flatters the peers, since a
 smaller network costs us more per pass (the classifier of VGG16 stays as large) and their masks less memory. `--size 224` gives
@@ -20,6 +21,7 @@ own forward and backward passes.
 from __future__ import annotations
 
 import argparse
+import ctypes
 import importlib.util
 import logging
 import os
@@ -184,7 +186,7 @@ def table(names: list[str], networks: list[str], args: argparse.Namespace, clock
             if name in ONE_NETWORK and network != "mobilenet_v2" and args.size != 224:
                 continue
             full = name not in MANY or args.size == 224 or (network == "mobilenet_v2" and name in FULL_SIZE)
-            shape = (1 if name in MANY else 4, 224 if full else 64)
+            shape = (1 if name in MANY else 2, 224 if full else 64)
             if shape not in made:
                 made[shape] = subject(network, *shape)
             if name == "fc" and linear_head(made[shape].network) is None:
@@ -203,6 +205,7 @@ def memory(side: str, count: int) -> float:
     """Peak resident memory, MiB, of score on MobileNetV2 above what the process held before; run in a process of its own."""
     network, case = subject("mobilenet_v2", count, 224)
     case.model(case.images[:1])
+    ctypes.CDLL("libc.so.6").malloc_trim(0)  # what is freed already must not serve what is measured
     Path("/proc/self/clear_refs").write_text("5")  # the peak so far is forgotten
     before = resident("VmRSS")
     if side == "sycam":

@@ -8,9 +8,13 @@ import torch
 from torch import Tensor
 
 from sycam.errors import Unavailable
+from sycam.network.entry import linear_entry
 from sycam.network.head import linear_head
 from sycam.terminals.registry import register_terminal
 from sycam.terminals.view import View
+
+IMAGES = 8
+"""Whose channels' parts in a linear layer are held at once: of VGG16 8 MB an image."""
 
 
 @register_terminal("fc", sort="Real", level="channel", source="CAM: Zhou et al., CVPR 2016")
@@ -66,12 +70,8 @@ def ablated(view: View) -> Tensor:
     drop = view.A.new_zeros(view.A.shape[:2])
     image, channel = view.A.flatten(2).any(-1).nonzero(as_tuple=True)  # [jobs] each
 
-    def without(jobs: slice) -> Tensor:
-        maps = view.A[image[jobs]]  # a copy, [chunk, K, h, w]
-        maps[torch.arange(len(maps), device=maps.device), channel[jobs]] = 0
-        return maps
-
-    drop[image, channel] = view["y"][image, 0] - logit_of(view, image, without)
+    channels = torch.arange(view.A.shape[1], device=view.A.device)
+    drop[image, channel] = view["y"][image, 0] - logit_with(view, image, lambda jobs: channels != channel[jobs, None])
     return drop
 
 
@@ -80,14 +80,32 @@ def kept(view: View) -> Tensor:
     gain = view.A.new_zeros(view.A.shape[:2])
     image, channel = view.A.flatten(2).any(-1).nonzero(as_tuple=True)
 
-    def alone(jobs: slice) -> Tensor:
-        of, k = image[jobs], channel[jobs]
-        maps = view.A.new_zeros(len(of), *view.A.shape[1:])
-        maps[torch.arange(len(of), device=of.device), k] = view.A[of, k]
-        return maps
-
-    gain[image, channel] = logit_of(view, image, alone) - logit_of_nothing(view)[image]
+    channels = torch.arange(view.A.shape[1], device=view.A.device)
+    logit = logit_with(view, image, lambda jobs: channels == channel[jobs, None])
+    gain[image, channel] = logit - logit_of_nothing(view)[image]
     return gain
+
+
+@torch.no_grad()
+def logit_with(view: View, image: Tensor, present: Callable[[slice | Tensor], Tensor]) -> Tensor:
+    """The logit of its image's class for each job, [jobs], where only some channels are there and the others are 0.
+
+    Args:
+        view: the batch.
+        image: of each job, [jobs], in ascending order.
+        present: the channels of some of the jobs, given by a slice or their places, bool [chunk, K].
+    """
+    entry, A = linear_entry(view.network), view.A
+    if entry is None:
+        return logit_of(view, image, lambda jobs: torch.where(present(jobs)[:, :, None, None], A[image[jobs]], 0))
+    logit = A.new_empty(len(image))
+    for first in range(0, len(view), IMAGES):
+        start, added = entry.parts(A[first : first + IMAGES])
+        for n, own in enumerate(added, first):
+            for jobs in (image == n).nonzero()[:, 0].split(view.chunk):
+                logit[jobs] = entry.logits(start, own, present(jobs))[:, view.classes[n]]
+    view.network.passes.tail += len(image)
+    return logit
 
 
 @torch.no_grad()

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from sycam.network.head import linear_head
-from sycam.terminals.head import logit_of, logit_of_nothing
+from sycam.terminals.head import logit_of_nothing, logit_with
 from sycam.terminals.randomness import generator, image_keys
 from sycam.terminals.registry import register_terminal
 from sycam.terminals.view import View
@@ -57,14 +57,12 @@ def sampled_shapley(view: View) -> tuple[Tensor, Tensor]:
     inner = ((steps > 0) & (steps < size[:, None]))[:, None].expand(N, orderings, K + 1)
     image, ordering, taken = inner.nonzero(as_tuple=True)  # [jobs] each
 
-    def coalition(jobs: slice) -> Tensor:
-        of = image[jobs]
-        present = place[of, ordering[jobs]] < taken[jobs, None]  # [chunk, K]
-        return A[of] * present[:, :, None, None].to(A.dtype)
+    def coalition(jobs: slice | Tensor) -> Tensor:
+        return place[image[jobs], ordering[jobs]] < taken[jobs, None]  # [chunk, K]
 
     value = A.new_zeros(N, orderings, K + 1)
     value[:, :, 0] = logit_of_nothing(view)[:, None]
-    value[image, ordering, taken] = logit_of(view, image, coalition)
+    value[image, ordering, taken] = logit_with(view, image, coalition)
     whole = torch.where(size > 0, view["y"][:, 0], value[:, 0, 0])
     value[torch.arange(N, device=A.device), :, size] = whole[:, None].expand(N, orderings)
     marginal = value.diff(dim=2).gather(2, place.clamp(max=K - 1))  # [N, R, K]
