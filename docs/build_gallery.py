@@ -14,12 +14,13 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
+from rich.progress import track
 from sklearn import datasets
 from torchvision.models import MobileNet_V2_Weights
 
 from sycam.baselines import Baseline
 from sycam.cams import AnyCam, find_cams
-from sycam.errors import SycamError
+from sycam.errors import Unavailable
 from sycam.images import load_images
 from sycam.network import Network, load_network
 from sycam.pictures import overlay
@@ -43,7 +44,8 @@ MATHS = {
     "Integrated-Grad-CAM": r"w_k = \tfrac1Z\sum_{ij} A_k\,\tfrac1n\sum_{t=1}^n g_k(\tfrac tn x)",
     "ShapleyCAM": r"w_k = \tfrac1Z\sum_{ij} \big(\nabla u - \tfrac12 (\nabla^2 u)A\big)_k,\ u = y + \log p",
     "FinerCAM": r"w_k = \tfrac1Z\sum_{ij} \partial\,\frac{\sum_d p_d\,(y - \gamma y_d)}{\sum_d p_d} \big/ \partial A_k",
-    "Relevance-CAM": r"w_k = \tfrac1Z\sum_{ij} R_k",
+    "Relevance-CAM": r"w_k = \tfrac1Z\sum_{ij} R_k(y)",
+    "Relevance-CAM-contrastive": r"w_k = \tfrac1Z\sum_{ij} R_k\big(1_c - \tfrac1C 1_{d \ne c}\big)",
     "Ablation-CAM": r"w_k = \frac{y - y_k}{y}",
     "Ablation-CAM-slope": r"w_k = \frac{y - y_k}{\lVert A_k\rVert_2}",
     "LIFT-CAM": r"w_k = \sum_{ij} \mathrm{DeepLIFT}(A_k)",
@@ -92,6 +94,8 @@ $M_k$ for $n(\\uparrow(\\sum_k M_k)_+)$, a map $L$ for $n(\\uparrow L_+)$.
 On a network with global average pooling and one linear layer after the target layer many of these coincide: CAM, Grad-CAM,
 XGrad-CAM and HiResCAM draw one heatmap there, and the weights of LIFT-CAM, SHAP-CAM and Ablation-CAM differ by a factor. After
 this layer come convolutions, which keep them apart.
+
+Extremal perturbation is not here: torchray, its authors' library, is the only one that has it, and is not kept up.
 [agreement.md](agreement.md) says which of them other programs compute the same.
 """
 
@@ -118,34 +122,36 @@ def main() -> None:
     page, kind = [head], ""
     cams = find_cams("all")
     assert {cam.name for cam in cams} == set(MATHS), {cam.name for cam in cams} ^ set(MATHS)
-    for cam in cams:
+    whole = None
+    for cam in track(cams):
         if cam.kind != kind:
             kind = cam.kind
             page.append(f"\n## {TITLES[kind]}\n")
+        classes, note = probabilities.new_tensor([c]).long(), ""
         try:
-            heatmap = cam_heatmaps([cam], network, batch, probabilities.new_tensor([c]).long())[0, 0].cpu()
-            save(overlay(pixels, heatmap), plain(cam.name))
-            picture = f"![{cam.name}](cams/{plain(cam.name)}.jpg)"
-        except SycamError as problem:
-            picture = f"*Not on this network: {str(problem).split(':')[1].split('(')[0].strip()}.*"
-        page.append(entry(cam, picture))
+            heatmap = cam_heatmaps([cam], network, batch, classes)[0, 0].cpu()
+        except Unavailable:  # it asks for a GAP + linear head after the layer
+            whole = whole or mobilenet(None)
+            heatmap, note = cam_heatmaps([cam], whole, batch, classes)[0, 0].cpu(), f"At the layer `{whole.layer}`. "
+        save(overlay(pixels, heatmap), plain(cam.name))
+        page.append(entry(cam, f"![{cam.name}](cams/{plain(cam.name)}.jpg)", note))
     (HERE / "cams.md").write_text("\n".join(page).rstrip() + "\n", encoding="utf-8")
 
 
-def entry(cam: AnyCam, picture: str) -> str:
+def entry(cam: AnyCam, picture: str, note: str) -> str:
     """A CAM's section."""
     expression = cam.doc.split("\n\n")[0].replace("\n", " ") if isinstance(cam, Baseline) else f"`{cam.expression}`"
-    cost = f"Cost: {cam.passes}. {cam.reference.rstrip('.')}."
+    cost = f"{note}Cost: {cam.passes}. {cam.reference.rstrip('.')}."
     return f"### {cam.name}\n\n{picture}\n\n$${MATHS[cam.name]}$$\n\n{expression}\n\n{cost}\n"
 
 
-def mobilenet() -> Network:
-    """MobileNetV2 with the weights in SYCAM_DATA, or those that torchvision downloads."""
+def mobilenet(layer: str | None = LAYER) -> Network:
+    """MobileNetV2, cut at a layer, with the weights in SYCAM_DATA, or those that torchvision downloads."""
     folder = Path(os.environ.get("SYCAM_DATA", HERE.parent.parent / "shared/data"))
     file = folder / "weights/mobilenet_v2.safetensors"
     if file.is_file():
-        return load_network("mobilenet_v2", weights=file, layer=LAYER, resize=256, mean=0.5, std=0.5)
-    return load_network("mobilenet_v2", weights="DEFAULT", layer=LAYER)
+        return load_network("mobilenet_v2", weights=file, layer=layer, resize=256, mean=0.5, std=0.5)
+    return load_network("mobilenet_v2", weights="DEFAULT", layer=layer)
 
 
 def save(picture: np.ndarray, name: str) -> None:

@@ -30,12 +30,14 @@ class Comparison:
             of a metric with P parts.
         skipped: each CAM that this network or these images cannot have, and why.
         without_mask: metric's name to how many images it left out because they have no mask; only where some were.
+        empty: CAM's name to on how many images its heatmap is empty, nowhere positive; only where it is on some.
     """
 
     cams: list[AnyCam]
     scores: dict[str, Tensor]
     skipped: list[tuple[AnyCam, str]] = field(default_factory=list)
     without_mask: dict[str, int] = field(default_factory=dict)
+    empty: dict[str, int] = field(default_factory=dict)
 
 
 def compare(
@@ -88,6 +90,7 @@ def compare(
         network, images, names, classes, settings=settings, on_batch=on_batch, optional={*names} - needed - {"A"}
     )
     reasons: dict[int, str] = {}  # by place in `cams`
+    empty = torch.zeros(len(cams), dtype=torch.int64)
     for place, cam in enumerate(cams):
         missing = [name for name in cam.terminals if name in cache.refused]
         if missing:
@@ -97,14 +100,15 @@ def compare(
         m.name: torch.full((len(cams), len(one.places), *m.best_parts().shape), torch.nan, dtype=torch.float64)
         for one in oracles for m in one.metrics
     }  # fmt: skip
-    _score_terms(cams, oracles, values, reasons, optional)
-    _score_baselines(cams, cache, oracles, values, reasons, optional)
+    _score_terms(cams, oracles, values, reasons, optional, empty)
+    _score_baselines(cams, cache, oracles, values, reasons, optional, empty)
     kept = [place for place in range(len(cams)) if place not in reasons]
     return Comparison(
         [cams[place] for place in kept],
         {name: scores[kept] for name, scores in values.items()},
         [(cams[place], reason) for place, reason in sorted(reasons.items())],
         {m.name: len(images) - len(one.places) for one in oracles for m in one.metrics if len(one.places) < len(images)},
+        {cams[place].name: int(empty[place]) for place in kept if empty[place]},
     )
 
 
@@ -139,6 +143,7 @@ def _score_terms(
     values: dict[str, Tensor],
     reasons: dict[int, str],
     optional: Collection[AnyCam],
+    empty: Tensor,
 ) -> None:
     places = [place for place, cam in enumerate(cams) if isinstance(cam, Cam) and place not in reasons]
     for one in asked:
@@ -151,6 +156,7 @@ def _score_terms(
             if not bool(finite[row].all()):
                 image = one.oracle.cache.images.names[int((~finite[row]).nonzero()[0, 0])]
                 reasons[place] = _not_finite(cams[place], image, optional)
+            empty[place] = torch.maximum(empty[place], (maps[row].flatten(1).amax(1) <= 0).sum().cpu())
         rows = [row for row, place in enumerate(here) if place not in reasons]
         if rows:
             scores = one.oracle.score_each(maps[rows], torch.arange(len(one.places)), [terms[row] for row in rows])
@@ -165,6 +171,7 @@ def _score_baselines(
     values: dict[str, Tensor],
     reasons: dict[int, str],
     optional: Collection[AnyCam],
+    empty: Tensor,
 ) -> None:
     """Batch by batch, so that baselines share the batch's passes and only one batch's maps of image size are held."""
     baselines = {place: cam for place, cam in enumerate(cams) if isinstance(cam, Baseline)}
@@ -187,6 +194,7 @@ def _score_baselines(
             if not bool(finite.all()):
                 reasons[place] = _not_finite(baseline, images.names[at][int((~finite).nonzero()[0, 0])], optional)
                 continue
+            empty[place] += int((maps.flatten(1).amax(1) <= 0).sum())
             for one in asked:
                 inside = (one.places >= at.start) & (one.places < at.stop)
                 if bool(inside.any()):

@@ -13,8 +13,8 @@ from rich.text import Text
 
 from sycam.metrics.registry import Metric
 
-out = Console(highlight=False, soft_wrap=False)
-err = Console(stderr=True, highlight=False)
+out = Console(highlight=False, soft_wrap=False, emoji=False)  # file.py:tv:name is no emoji
+err = Console(stderr=True, highlight=False, emoji=False)
 
 
 def fail(message: str) -> None:

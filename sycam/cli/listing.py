@@ -39,7 +39,7 @@ def list_(what: Annotated[What, typer.Argument(help="What to list.")], as_json: 
         return
     for entry in entries:
         name, doc, source = entry.pop("name"), entry.pop("meaning", ""), entry.pop("source", "")
-        facts = ", ".join(value for value in entry.values() if value)
+        facts = ", ".join(f"passes: {value}" if key == "passes" else value for key, value in entry.items() if value)
         console.out.print(Text.assemble((name, "bold"), "  ", (facts, "cyan")))
         if doc:
             console.out.print(Padding(Text(doc.replace("\n", " ")), (0, 0, 0, 4)))
@@ -65,7 +65,7 @@ def _metrics() -> list[dict[str, str]]:
 def _terminals() -> list[dict[str, str]]:
     varies = {"pixel": "one for each channel and pixel", "channel": "one for each channel", "scalar": "one for the image"}
     return [
-        {"name": t.name, "sort": t.sort, "varies": varies[t.level], "passes": f"passes: {t.passes}", "meaning": t.doc,
+        {"name": t.name, "sort": t.sort, "varies": varies[t.level], "passes": t.passes, "meaning": t.doc,
          "source": t.source}
         for t in TERMINALS.values()
     ]  # fmt: skip
@@ -87,11 +87,11 @@ def _operators() -> list[dict[str, str]]:
 def _cams() -> list[dict[str, str]]:
     terms = [
         {"name": c.name, "kind": c.kind, "sort": str(c.term.sort), "terminals": f"over {', '.join(c.terminals)}",
-         "passes": f"passes: {c.passes}", "meaning": c.expression, "source": c.reference}
+         "passes": c.passes, "meaning": c.expression, "source": c.reference}
         for c in known_cams().values()
     ]  # fmt: skip
     functions = [
-        {"name": b.name, "kind": b.kind, "sort": b.expression, "passes": f"passes: {b.passes}", "meaning": b.doc.split("\n\n")[0],
+        {"name": b.name, "kind": b.kind, "sort": b.expression, "passes": b.passes, "meaning": b.doc.split("\n\n")[0],
          "source": b.reference}
         for b in sorted(BASELINES.values(), key=lambda b: b.kind)
     ]  # fmt: skip

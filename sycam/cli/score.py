@@ -96,6 +96,8 @@ def score(
     found = compare(named, metrics, network, pool, labels, settings=settings, optional={*named} - alone, protocol=chosen)
     for name, count in found.without_mask.items():
         console.warn(f"{count} of {len(pool)} images have no mask and are left out of {name}")
+    for name, count in found.empty.items():
+        console.warn(f"the heatmap of {name} is empty, nowhere positive, on {count} of {len(pool)} images")
     for cam, reason in found.skipped:
         console.warn(f"{cam.name} is skipped: {reason}")
     if not found.cams:

@@ -143,7 +143,7 @@ def test_list_cams_shows_references_and_baselines(sycam):
     assert code == 0
     rows = {row["name"]: row for row in json.loads(out)["cams"]}
     assert rows["XGrad-CAM"]["source"] == "Fu et al., Axiom-based Grad-CAM, BMVC 2020, eq. 8."
-    assert (rows["XGrad-CAM"]["sort"], rows["XGrad-CAM"]["passes"]) == ("Real", "passes: 1 forward, 1 backward")
+    assert (rows["XGrad-CAM"]["sort"], rows["XGrad-CAM"]["passes"]) == ("Real", "1 forward, 1 backward")
     assert (rows["FullGrad"]["kind"], rows["FullGrad"]["sort"]) == ("baseline", "Python")
     assert all(row["source"] and row["passes"] and row["meaning"] for row in rows.values())
 
