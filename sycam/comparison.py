@@ -111,7 +111,9 @@ class _Asked:
         if metric.needs_masks and not bool(cache.images.has_mask.all()):
             self.places = cache.images.has_mask.nonzero()[:, 0]
             if not len(self.places):
-                raise SycamError(f"metric {metric.name!r} needs masks or boxes, and no image has any: give a CSV with them")
+                raise SycamError(
+                    f"metric {metric.name!r} needs masks or boxes, and no image has any: give them with --masks or --boxes"
+                )
             cache = cache.select(self.places)
         self.oracle = MetricOracle(cache, metric)
 

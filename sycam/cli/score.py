@@ -13,7 +13,7 @@ from sycam.baselines import Baseline
 from sycam.cams import GROUPS, AnyCam, find_cams
 from sycam.comparison import Comparison, compare
 from sycam.errors import SycamError
-from sycam.images import load_images
+from sycam.images import ImageSource
 from sycam.metrics.registry import Metric
 from sycam.network import Network
 from sycam.run.result import interval
@@ -38,6 +38,9 @@ def score(
     layer: options.Layer = None,
     output: options.Output = None,
     images: options.Images = None,
+    dataset: options.DatasetName = None,
+    masks: options.Masks = None,
+    boxes: options.Boxes = None,
     size: options.Size = None,
     resize: options.Resize = None,
     mean: options.Mean = None,
@@ -63,13 +66,14 @@ def score(
     metrics = [find_metric(name) for name in [*(metric or []), *(oracle or [])] or ["average-gain"]]
     named = list(dict.fromkeys(cam for spec in cams for cam in find_cams(spec)))
     network = options.network(model, weights, layer, size, resize, mean, std, device, output)
-    if images is None:
+    source = options.image_source(images, dataset, masks, boxes)
+    if source is None:
         if model != "embedded":
-            raise SycamError("no images: name a folder or a CSV with --images")
+            raise SycamError("no images: name a folder or a CSV with --images, or a data set with --dataset")
         from sycam.embedded import images_csv
 
-        images = images_csv()
-    pool = load_images(images, network.preprocessing, limit=limit, seed=seed)
+        source = ImageSource(images_csv())
+    pool = source.load(network.preprocessing, limit, seed)
     check_labels(pool, network, classes)
     labels = pool.labels if classes == "labelled" else None
     settings = options.terminals(
