@@ -15,7 +15,7 @@ from .errors import SycamError, Unavailable
 if TYPE_CHECKING:
     from .api import heatmaps, score
     from .cams import Cam, find_cam, find_cams, known_cams
-    from .images import ImageSet, load_images
+    from .images import ImageSet, ImageSource, load_dataset, load_images
     from .metrics.query import Query
     from .metrics.registry import METRICS, Metric, register_metric
     from .network import Network, Preprocessing, load_network
@@ -26,17 +26,18 @@ if TYPE_CHECKING:
     from .terminals import TERMINALS, TerminalSettings, View, register_terminal
 
 __all__ = [
-    "METRICS", "TERMINALS", "Cam", "ImageSet", "Metric", "Network", "Observer", "Preprocessing", "Progress", "Query", "Result",
-    "Settings", "SycamError", "TerminalSettings", "Unavailable", "View", "find_cam", "find_cams", "heatmaps", "known_cams",
-    "load_images", "load_network", "register_metric", "register_terminal", "score", "synthesize",
+    "METRICS", "TERMINALS", "Cam", "ImageSet", "ImageSource", "Metric", "Network", "Observer", "Preprocessing", "Progress",
+    "Query", "Result", "Settings", "SycamError", "TerminalSettings", "Unavailable", "View", "find_cam", "find_cams", "heatmaps",
+    "known_cams", "load_dataset", "load_images", "load_network", "register_metric", "register_terminal", "score",
+    "synthesize",
 ]  # fmt: skip
 
 _HOMES = {
-    "Cam": "cams", "ImageSet": "images", "METRICS": "metrics.registry", "Metric": "metrics.registry", "Network": "network",
-    "Observer": "synthesis.observe", "Preprocessing": "network", "Progress": "synthesis.observe", "Query": "metrics.query",
-    "Result": "run.result", "Settings": "synthesis.settings", "TERMINALS": "terminals", "TerminalSettings": "terminals",
-    "View": "terminals", "find_cam": "cams",
-    "find_cams": "cams", "heatmaps": "api", "known_cams": "cams", "load_images": "images", "load_network": "network",
+    "Cam": "cams", "ImageSet": "images", "ImageSource": "images", "METRICS": "metrics.registry",
+    "Metric": "metrics.registry", "Network": "network", "Observer": "synthesis.observe", "Preprocessing": "network",
+    "Progress": "synthesis.observe", "Query": "metrics.query", "Result": "run.result", "Settings": "synthesis.settings",
+    "TERMINALS": "terminals", "TerminalSettings": "terminals", "View": "terminals", "find_cam": "cams", "find_cams": "cams",
+    "heatmaps": "api", "known_cams": "cams", "load_dataset": "images", "load_images": "images", "load_network": "network",
     "register_metric": "metrics.registry", "register_terminal": "terminals", "score": "api",
     "synthesize": "synthesis.synthesize",
 }  # fmt: skip

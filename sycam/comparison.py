@@ -132,7 +132,9 @@ class _Asked:
         if metrics[0].needs_masks and not bool(cache.images.has_mask.all()):
             self.places = cache.images.has_mask.nonzero()[:, 0]
             if not len(self.places):
-                raise SycamError(f"metric {metrics[0].name!r} needs masks or boxes, and no image has any: give a CSV with them")
+                raise SycamError(
+                    f"metric {metrics[0].name!r} needs masks or boxes, and no image has any: give them with --masks or --boxes"
+                )
             cache = cache.select(self.places)
         self.oracle = MetricOracle(cache, metrics, protocol=protocol)
 

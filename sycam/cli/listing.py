@@ -11,6 +11,7 @@ from rich.text import Text
 
 from sycam.baselines import BASELINES
 from sycam.cams import known_cams
+from sycam.images import DATASETS
 from sycam.metrics.registry import METRICS
 from sycam.terminals import TERMINALS
 from sycam.theory import OPERATORS
@@ -27,12 +28,14 @@ class What(str, Enum):
     operators = "operators"
     cams = "cams"
     models = "models"
+    datasets = "datasets"
 
 
 def list_(what: Annotated[What, typer.Argument(help="What to list.")], as_json: options.Json = False) -> None:
     """List metrics, terminals, operators, CAMs (known ones, baselines, controls) or models."""
     entries = {
         What.metrics: _metrics, What.terminals: _terminals, What.operators: _operators, What.cams: _cams, What.models: _models,
+        What.datasets: _datasets,
     }[what]()  # fmt: skip
     if as_json:
         console.print_json({what.value: [dict(entry) for entry in entries]})
@@ -96,6 +99,18 @@ def _cams() -> list[dict[str, str]]:
         for b in sorted(BASELINES.values(), key=lambda b: b.kind)
     ]  # fmt: skip
     return [*terms, *functions]
+
+
+def _datasets() -> list[dict[str, str]]:
+    return [
+        {
+            "name": name,
+            "options": "&".join(f"{option}={default}" for option, default in dataset.options.items()),
+            "meaning": dataset.gives,
+            "source": f"--dataset {name}:PATH, where PATH holds {dataset.layout}",
+        }
+        for name, dataset in sorted(DATASETS.items())
+    ]
 
 
 def _models() -> list[dict[str, str]]:

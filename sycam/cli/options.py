@@ -9,6 +9,7 @@ from typing import Annotated, Optional
 import typer
 
 from sycam.errors import SycamError
+from sycam.images import ImageSource
 from sycam.metrics.protocol import DEFAULT
 from sycam.metrics.protocol import Protocol as MetricProtocol
 from sycam.network import Network
@@ -32,6 +33,15 @@ Output = Annotated[
 Images = Annotated[
     Optional[Path],
     typer.Option(help="A folder of images, a folder of class folders, or a CSV with file, label, and boxes or a mask."),
+]
+Masks = Annotated[
+    Optional[str],
+    typer.Option(help="Ground truth: a folder of masks named as the images, or a pattern such as '{stem}_infection.png'."),
+]
+Boxes = Annotated[Optional[Path], typer.Option(help="Ground truth: a CSV of boxes, a folder of VOC XML, or a COCO JSON.")]
+DatasetName = Annotated[
+    Optional[str],
+    typer.Option(help="Instead of --images: voc-segmentation:PATH, ... in torchvision's layout; see sycam list datasets."),
 ]
 Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ...")]
 Size = Annotated[Optional[int], typer.Option(help="Side of the square input in pixels, where the model does not say.")]
@@ -78,6 +88,13 @@ def numbers(text: str | None, option: str) -> float | tuple[float, float, float]
     if len(values) == 3:
         return values
     raise SycamError(f"{option} takes one number or three with commas, such as 0.485,0.456,0.406; not {text!r}")
+
+
+def image_source(images: Path | None, dataset: str | None, masks: str | None, boxes: Path | None) -> ImageSource | None:
+    """What the options name; None where they name nothing."""
+    if images is None and dataset is None and masks is None and boxes is None:
+        return None
+    return ImageSource(images, dataset, masks, boxes)
 
 
 def network(

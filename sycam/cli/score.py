@@ -14,7 +14,7 @@ from sycam.baselines import Baseline
 from sycam.cams import GROUPS, AnyCam, find_cams
 from sycam.comparison import Comparison, compare
 from sycam.errors import SycamError
-from sycam.images import load_images
+from sycam.images import ImageSource
 from sycam.metrics.protocol import Protocol, find_protocol, protocol_text
 from sycam.metrics.registry import Metric
 from sycam.network import Network
@@ -48,6 +48,9 @@ def score(
     layer: options.Layer = None,
     output: options.Output = None,
     images: options.Images = None,
+    dataset: options.DatasetName = None,
+    masks: options.Masks = None,
+    boxes: options.Boxes = None,
     size: options.Size = None,
     resize: options.Resize = None,
     mean: options.Mean = None,
@@ -77,13 +80,14 @@ def score(
     named = list(dict.fromkeys(cam for spec in cams for cam in find_cams(spec)))
     alone = {cam for spec in cams if spec not in GROUPS for cam in find_cams(spec)}
     network = options.network(model, weights, layer, size, resize, mean, std, device, output, chosen)
-    if images is None:
+    source = options.image_source(images, dataset, masks, boxes)
+    if source is None:
         if model != "embedded":
-            raise SycamError("no images: name a folder or a CSV with --images")
+            raise SycamError("no images: name a folder or a CSV with --images, or a data set with --dataset")
         from sycam.embedded import images_csv
 
-        images = images_csv()
-    pool = load_images(images, network.preprocessing, limit=limit, seed=seed)
+        source = ImageSource(images_csv())
+    pool = source.load(network.preprocessing, limit, seed)
     check_labels(pool, network, classes)
     labels = pool.labels if classes == "labelled" else None
     settings = options.terminals(

@@ -10,6 +10,7 @@ from typing import Annotated, Optional
 import typer
 
 from sycam.cams import find_grammar
+from sycam.images import ImageSource
 from sycam.metrics.registry import Metric
 from sycam.synthesis.goals import find_goals, find_metric
 from sycam.synthesis.observe import Observer
@@ -34,6 +35,9 @@ def synth(
     layer: options.Layer = None,
     output: options.Output = None,
     images: options.Images = None,
+    dataset: options.DatasetName = None,
+    masks: options.Masks = None,
+    boxes: options.Boxes = None,
     size: options.Size = None,
     resize: options.Resize = None,
     mean: options.Mean = None,
@@ -79,17 +83,18 @@ def synth(
         path_steps=path_steps, shap_orderings=shap_orderings, opti_steps=opti_steps, finer_classes=finer_classes,
         finer_strength=finer_strength,
     )  # fmt: skip
+    source = options.image_source(images, dataset, masks, boxes)
     settings = Settings(budget, max_size, cost, learner, target, held_out, seed, classes, batch, dump_smt2, terminals, protocol)
     quiet = Observer()
     if as_json:
         _run(
-            path, wanted, model, weights, layer, output, size, resize, mean, std, device, images, limit, settings, folder, quiet,
+            path, wanted, model, weights, layer, output, size, resize, mean, std, device, source, limit, settings, folder, quiet,
             True,
         )  # fmt: skip
         return
     with Watch(chosen) as watch:
         result = _run(
-            path, wanted, model, weights, layer, output, size, resize, mean, std, device, images, limit, settings, folder, watch,
+            path, wanted, model, weights, layer, output, size, resize, mean, std, device, source, limit, settings, folder, watch,
             False,
         )  # fmt: skip
     console.out.print()
@@ -116,8 +121,8 @@ def synth(
 
 def _run(
     path: Path, metric: Metric | None, model: str, weights: Path | None, layer: str | None, output: str | None,
-    size: int | None, resize: str | None, mean: str | None, std: str | None, device: str, images: Path | None, limit: int | None,
-    settings: Settings, folder: Path, observer: Observer, as_json: bool,
+    size: int | None, resize: str | None, mean: str | None, std: str | None, device: str, images: ImageSource | None,
+    limit: int | None, settings: Settings, folder: Path, observer: Observer, as_json: bool,
 ) -> dict:  # fmt: skip
     result = synthesize(
         path, metric, model, images, settings=settings, limit=limit, out=folder, observer=observer, weights=weights,

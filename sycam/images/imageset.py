@@ -33,6 +33,8 @@ class ImageSet:
         labels: image class of each, int64 [N]; -1 where unknown.
         masks: ground truth, true inside, bool [N, H, W]; None where no image has any. All false without a mask.
         class_names: of the labels that have one.
+        boxes: of each image its boxes, float64 [n, 4] as (x0, y0, x1, y1) in these pixels, for metrics that look at one box at a
+            time; they are part of `masks` too. None where no image has any.
 
     Raises:
         SycamError: the parts do not have one length.
@@ -47,6 +49,7 @@ class ImageSet:
     labels: Tensor
     masks: Tensor | None = None
     class_names: dict[int, str] = field(default_factory=dict)
+    boxes: list[Tensor] | None = None
 
     def __post_init__(self) -> None:
         lengths = {
@@ -54,13 +57,15 @@ class ImageSet:
             "pixels": len(self.pixels),
             "labels": len(self.labels),
             "masks": len(self.names) if self.masks is None else len(self.masks),
+            "boxes": len(self.names) if self.boxes is None else len(self.boxes),
         }
         if len(set(lengths.values())) != 1:
             raise SycamError(f"an image set's parts must be of one length, not {lengths}")
 
     @cached_property
     def has_mask(self) -> Tensor:
-        """Whether an image has a mask with anything inside the crop, bool [N]."""
+        """Whether an image has a mask with anything inside the crop, bool [N]: an empty mask, or an object that the crop
+        cuts off, is nothing to point at."""
         if self.masks is None:
             return torch.zeros(len(self.names), dtype=torch.bool)
         return self.masks.flatten(1).any(1)
@@ -75,16 +80,17 @@ class ImageSet:
     def select(self, indices: Tensor | Sequence[int] | slice) -> ImageSet:
         """The images at these places, in this order; a slice shares memory."""
         if isinstance(indices, slice):
-            names = self.names[indices]
+            names, places = self.names[indices], list(range(*indices.indices(len(self))))
         else:
             indices = torch.as_tensor(indices, dtype=torch.int64)
-            names = [self.names[place] for place in indices.tolist()]
+            names, places = [self.names[place] for place in indices.tolist()], indices.tolist()
         return ImageSet(
             names,
             self.pixels[indices],
             self.labels[indices],
             None if self.masks is None else self.masks[indices],
             self.class_names,
+            None if self.boxes is None else [self.boxes[place] for place in places],
         )
 
     def normalised(
@@ -107,8 +113,10 @@ class ImageSet:
         return prep.normalise(self.pixels[places], device)
 
     def digest(self) -> str:
-        """sha256 over pixels, labels and masks, in hexadecimal: of the content, not of the files' names."""
+        """sha256 over pixels, labels, masks and boxes, in hexadecimal: of the content, not of the files' names."""
         digest = hashlib.sha256(f"{list(self.pixels.shape)} {self.masks is not None}\n".encode())
         for part in (self.pixels, self.labels, *([] if self.masks is None else [self.masks])):
             digest.update(part.cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+        for boxes in self.boxes or []:
+            digest.update(f"{boxes.tolist()}\n".encode())
         return digest.hexdigest()

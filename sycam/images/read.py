@@ -3,33 +3,15 @@
 from __future__ import annotations
 
 import csv
-import os
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-from PIL import Image, ImageOps, UnidentifiedImageError
-from torch import Tensor
-
 from sycam.errors import SycamError
+from sycam.images.boxes import boxes_of
+from sycam.images.entry import EXTENSIONS, Entry, read_entries
 from sycam.images.imageset import ImageSet
-from sycam.network.preprocessing import Box, Preprocessing
-
-EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm")
-
-
-@dataclass(frozen=True)
-class Entry:
-    """One image to read: its file, and what is known of it; `where` names it in errors."""
-
-    name: str
-    file: Path
-    where: str
-    label: int = -1
-    boxes: tuple[Box, ...] = ()
-    mask: Path | None = None
+from sycam.images.truth import with_truth
+from sycam.network.preprocessing import Preprocessing
 
 
 def load_images(
@@ -39,6 +21,8 @@ def load_images(
     limit: int | None = None,
     seed: int = 0,
     mask_suffix: str = "_mask",
+    masks: Path | str | None = None,
+    boxes: Path | str | None = None,
 ) -> ImageSet:
     """Read images into memory, in the preprocessing's geometry.
 
@@ -59,6 +43,9 @@ def load_images(
         seed: of that draw.
         mask_suffix: an image `X.jpg` without a mask of its own takes `X_mask.png` beside it, if that is there; such
             files are no images themselves. Empty for no such masks.
+        masks: ground truth instead of all that lies in the table or beside the images: a folder with a file named as each image,
+            or a pattern such as `{stem}_infection.png` (beside each image) or `truth/{stem}.png`.
+        boxes: likewise: a CSV, a folder of VOC XML files, or a COCO JSON; see `sycam.images.boxes`.
 
     Returns:
         The images, in the order of the table or of the sorted file names. Boxes and a mask of one image are united.
@@ -72,35 +59,19 @@ def load_images(
     sycam.errors.SycamError: no such file or folder: nowhere
     """
     source = Path(path)
-    if limit is not None and limit < 1:
-        raise SycamError(f"the limit must be at least 1 image, not {limit}")
     if not source.exists():
         raise SycamError(f"no such file or folder: {source}")
+    if isinstance(masks, str) and masks.startswith("{stem}") and "/" not in masks:
+        mask_suffix = Path(masks).stem.removeprefix("{stem}")  # so that they are not taken for images
     entries, class_names = _entries(source, mask_suffix)
-    if limit is not None and limit < len(entries):
-        draw = torch.randperm(len(entries), generator=torch.Generator().manual_seed(seed))[:limit]
-        entries = [entries[place] for place in draw.sort().values.tolist()]
-
-    # PIL decodes and resizes outside the interpreter lock.
-    with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
-        read = list(pool.map(lambda entry: _read(entry, preprocessing), entries))
-    pixels = torch.stack([image for image, _ in read])
-    none = torch.zeros(preprocessing.size, preprocessing.size, dtype=torch.bool)
-    masks = [none if mask is None else mask for _, mask in read]
-    return ImageSet(
-        [entry.name for entry in entries],
-        pixels,
-        torch.tensor([entry.label for entry in entries]),
-        torch.stack(masks) if any(mask is not None for _, mask in read) else None,
-        class_names=class_names,
-    )
+    return read_entries(with_truth(entries, masks, boxes), class_names, preprocessing, limit=limit, seed=seed)
 
 
 def _entries(source: Path, mask_suffix: str) -> tuple[list[Entry], dict[int, str]]:
     if source.is_file():
         if source.suffix.lower() == ".csv":
             return _table(source, mask_suffix)
-        return [Entry(source.name, source, str(source), mask=_beside(source, mask_suffix))], {}
+        return [Entry(source.name, str(source), source, mask=_beside(source, mask_suffix))], {}
     tables = sorted(file for file in source.glob("*.csv") if _is_table(file))
     if len(tables) > 1:
         raise SycamError(
@@ -115,7 +86,7 @@ def _entries(source: Path, mask_suffix: str) -> tuple[list[Entry], dict[int, str
 def _folder(folder: Path, mask_suffix: str) -> tuple[list[Entry], dict[int, str]]:
     here = _images_in(folder, mask_suffix, deep=False)
     if here:
-        return [Entry(file.name, file, str(file), mask=_beside(file, mask_suffix)) for file in here], {}
+        return [Entry(file.name, str(file), file, mask=_beside(file, mask_suffix)) for file in here], {}
     children = sorted(child for child in folder.iterdir() if child.is_dir() and not child.name.startswith("."))
     found = [(child.name, images) for child in children if (images := _images_in(child, mask_suffix, deep=True))]
     if not found:
@@ -125,8 +96,8 @@ def _folder(folder: Path, mask_suffix: str) -> tuple[list[Entry], dict[int, str]
     entries = [
         Entry(
             file.relative_to(folder).as_posix(),
-            file,
             str(file),
+            file,
             label=-1 if unlabelled else label,
             mask=_beside(file, mask_suffix),
         )
@@ -207,58 +178,10 @@ def _row(row: dict[str, str], table: Path, where: str, mask_suffix: str) -> Entr
             raise SycamError(f"{where}: no mask file {row['mask']!r}; leave the cell blank where there is none")
     else:
         mask = _beside(file, mask_suffix)
-    return Entry(name, file, f"{where}: {file}", label, _boxes(row.get("boxes", ""), where), mask)
+    return Entry(name, f"{where}: {file}", file, label, boxes_of(row.get("boxes", ""), where), mask=mask)
 
 
 def _find(name: str, table: Path, extensions: Sequence[str]) -> Path | None:
     folders = (table.parent, table.parent / "images", table.with_suffix(""))
     candidates = (folder / f"{name}{extension}" for folder in folders for extension in extensions)
     return next((candidate for candidate in candidates if candidate.is_file()), None)
-
-
-def _boxes(text: str, where: str) -> tuple[Box, ...]:
-    boxes: list[Box] = []
-    for part in filter(None, (part.strip() for part in text.split(";"))):
-        try:
-            x0, y0, x1, y1 = (float(number) for number in part.split())
-        except ValueError:
-            raise SycamError(f"{where}: a box is four numbers x0 y0 x1 y1 (boxes apart by ;), not {part!r}") from None
-        if not (x0 <= x1 and y0 <= y1):  # equal where a table counts whole pixels, as Tiny ImageNet's does
-            raise SycamError(f"{where}: a box runs from its upper left to its lower right corner, not {part!r}")
-        boxes.append((x0, y0, x1, y1))
-    return tuple(boxes)
-
-
-def _read(entry: Entry, preprocessing: Preprocessing) -> tuple[Tensor, Tensor | None]:
-    picture = _open(entry.file, entry.where)
-    try:
-        pixels = preprocessing.image(picture)
-    except SycamError as problem:
-        raise SycamError(f"{entry.where}: {problem}") from problem
-    width, height = ImageOps.exif_transpose(picture).size  # boxes and masks are drawn on the upright image
-    mask: Tensor | None = None
-    if entry.boxes:
-        mask = preprocessing.boxes(entry.boxes, (width, height))
-    if entry.mask is not None:
-        drawn = _open(entry.mask, f"{entry.where}, its mask")
-        # Half a pixel of rounding at the mask's scale is no other shape.
-        if abs(drawn.width * height - drawn.height * width) > max(width, height):
-            raise SycamError(
-                f"{entry.where}: its mask {entry.mask} has {drawn.width}x{drawn.height} pixels, the image "
-                f"{width}x{height}: a mask must have the image's shape"
-            )
-        inside = preprocessing.mask(drawn)
-        mask = inside if mask is None else mask | inside
-    return pixels, mask
-
-
-def _open(file: Path, where: str) -> Image.Image:
-    try:
-        with Image.open(file) as picture:
-            picture.load()
-            picture.getexif()  # read and kept while the file is open
-            return picture
-    except UnidentifiedImageError as problem:
-        raise SycamError(f"{where} is not an image that Pillow can read: remove it, or convert it to PNG") from problem
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as problem:
-        raise SycamError(f"{where} cannot be read ({problem}): copy it again, or remove it") from problem

@@ -149,9 +149,22 @@ class Preprocessing:
         Returns:
             True where a pixel's centre lies in a box; a box thinner than a pixel keeps the pixel that holds its centre.
         """
-        wide, high, left, top = self.geometry(*size)
         inside = torch.zeros(self.size, self.size, dtype=torch.bool)
         centres = torch.arange(self.size, dtype=torch.float64) + 0.5
+        for x0, y0, x1, y1 in self.placed_boxes(boxes, size).tolist():
+            inside |= ((centres >= y0) & (centres < y1))[:, None] & ((centres >= x0) & (centres < x1))[None, :]
+        return inside
+
+    def placed_boxes(self, boxes: Sequence[Box], size: tuple[int, int]) -> Tensor:
+        """Each box in the same geometry: float64 [n, 4] as (x0, y0, x1, y1) in pixels of the crop, cut off at its edges.
+
+        Args: as `boxes` takes them. A box that lies outside of the crop is left out, so n may be smaller than their number.
+
+        >>> Preprocessing(4, (0.5,), (0.5,)).placed_boxes([(2, 2, 12, 6), (0, 0, 4, 8)], (16, 8)).tolist()
+        [[0.0, 1.0, 4.0, 3.0]]
+        """
+        wide, high, left, top = self.geometry(*size)
+        placed = []
         for x0, y0, x1, y1 in boxes:
             spans = []
             for low, high_end, scale, offset in ((x0, x1, wide / size[0], left), (y0, y1, high / size[1], top)):
@@ -159,9 +172,11 @@ class Preprocessing:
                 if end - start < 1:  # too thin to be sure of a pixel centre
                     start = float(np.floor((start + end) / 2))
                     end = start + 1
-                spans.append((centres >= start) & (centres < end))
-            inside |= spans[1][:, None] & spans[0][None, :]
-        return inside
+                spans.append((max(start, 0.0), min(end, float(self.size))))
+            (left_edge, right), (upper, lower) = spans
+            if left_edge < right and upper < lower:
+                placed.append((left_edge, upper, right, lower))
+        return torch.tensor(placed, dtype=torch.float64).view(-1, 4)
 
     def normalise(self, pixels: Tensor, device: torch.device | str | None = None) -> Tensor:
         """uint8 [N, 3, H, W] to the network's float32 [N, 3, H, W], on `device` (the pixels' own where None)."""

@@ -18,7 +18,7 @@ from sycam import cams as cam_names
 from sycam.cams import Cam
 from sycam.errors import SycamError
 from sycam.heatmap import SCALE_FREE
-from sycam.images import ImageSet, load_images, split
+from sycam.images import ImageSet, ImageSource, load_images, split
 from sycam.metrics.protocol import Protocol
 from sycam.metrics.registry import Metric
 from sycam.network import Network
@@ -63,7 +63,7 @@ def synthesize(
     grammar: str | Path,
     metric: str | Metric | None = None,
     model: str | nn.Module | Network = "embedded",
-    images: str | Path | ImageSet | None = None,
+    images: str | Path | ImageSet | ImageSource | None = None,
     *,
     settings: Settings | None = None,
     limit: int | None = None,
@@ -78,7 +78,8 @@ def synthesize(
         metric: a name of `sycam list metrics`, `file.py:Name` of your own, or a `Metric`. None for the file's objective, and
             for average-gain where it states none.
         model: see `load_network`; a `Network` is used as it is.
-        images: see `load_images`; None for the embedded ones, which go with the embedded model.
+        images: see `load_images`; an `ImageSource` for data sets and ground truth from elsewhere; None for the embedded ones,
+            which go with the embedded model.
         settings: budget, split, seed; or give its fields as keywords here (`budget="60s"`).
         limit: at most so many images, drawn at random.
         out: the run's folder, which must not hold a run yet; None writes nothing.
@@ -206,17 +207,23 @@ def _plain(options: dict[str, Any]) -> dict[str, Any]:
     return {name: str(value) if isinstance(value, Path) else value for name, value in options.items() if value is not None}
 
 
-def _images(images: str | Path | ImageSet | None, model: Any, network: Network, limit: int | None, seed: int) -> ImageSet:
+def _images(
+    images: str | Path | ImageSet | ImageSource | None, model: Any, network: Network, limit: int | None, seed: int
+) -> ImageSet:
     if isinstance(images, ImageSet):
         if limit is None or limit >= len(images):
             return images
         draw = torch.randperm(len(images), generator=torch.Generator().manual_seed(seed))[:limit]
         return images.select(draw.sort().values)
+    if isinstance(images, ImageSource):
+        return images.load(network.preprocessing, limit, seed)
     if images is not None and not isinstance(images, (str, Path)):
-        raise SycamError(f"images are a path or an ImageSet, not {type(images).__name__}: see load_images")
+        raise SycamError(f"images are a path, an ImageSource or an ImageSet, not {type(images).__name__}: see load_images")
     if images is None:
         if model != "embedded":
-            raise SycamError("no images: the embedded ones go with the embedded model only; name a folder or a CSV (--images)")
+            raise SycamError(
+                "no images: the embedded ones go with the embedded model only; name a folder or a CSV (--images, --dataset)"
+            )
         from sycam.embedded import images_csv
 
         images = images_csv()
@@ -229,7 +236,7 @@ def _usable(images: ImageSet, metric: Metric, observer: Observer) -> ImageSet:
         return images
     kept = images.has_mask.nonzero()[:, 0]
     if not len(kept):
-        raise SycamError(f"metric {metric.name!r} needs masks or boxes, and no image has any: give a CSV with them (--images)")
+        raise SycamError(f"metric {metric.name!r} needs masks or boxes, and no image has any: give them with --masks or --boxes")
     observer.warn(f"{len(images) - len(kept)} of {len(images)} images have no mask and are left out of {metric.name}")
     return images.select(kept)
 
