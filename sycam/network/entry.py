@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from sycam.network.hooks import evaluating
+from sycam.network.inplace import overwritten
 from sycam.network.network import Network, Passes
 from sycam.network.reshape import ChannelsFirst
 
@@ -109,6 +110,8 @@ def _same(expected: Tensor, found: Tensor) -> bool:
 def _split(tail: fx.GraphModule) -> LinearEntry | None:
     """The tail around its first linear layer, or None where there is none or something bypasses it."""
     nodes = list(tail.graph.nodes)
+    if any((into := overwritten(node, tail)) is not None and (not node.users or len(into.users) > 1) for node in nodes):
+        return None  # the parts follow the data flow, which does not show what such a call changes
     entry = next((n for n in nodes if n.op == "call_module" and type(tail.get_submodule(str(n.target))) is nn.Linear), None)
     if entry is None or len(entry.args) != 1 or not isinstance(entry.args[0], fx.Node):
         return None

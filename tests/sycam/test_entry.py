@@ -9,8 +9,9 @@ from torch import Tensor, nn
 
 from sycam.images import ImageSet
 from sycam.network import Network
+from sycam.network.cut import Cut
 from sycam.network.entry import linear_entry
-from sycam.terminals import View
+from sycam.terminals import TerminalSettings, View
 
 
 class ChannelsBehind(nn.Module):
@@ -72,6 +73,32 @@ def test_a_layer_is_taken_only_where_channels_enter_it_apart():
         "bypassed": Network(Bypass().eval(), PREP, "conv"),
     }
     assert {kind: linear_entry(network) for kind, network in others.items()} == dict.fromkeys(others)
+
+
+class Statement(nn.Module):
+    """Its ReLU after the layer is a statement whose result no one uses, before a max pooling that hides it on most maps."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.pool, self.fc, self.out = nn.Conv2d(3, 4, 3), nn.MaxPool2d(3), nn.Linear(16, 5), nn.Linear(5, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.conv(x)
+        nn.functional.relu_(x)
+        return self.out(self.fc(self.pool(x).flatten(1)).relu())
+
+
+def test_a_statement_in_place_counts_in_every_coalition():
+    torch.manual_seed(0)
+    network = Network(Statement().eval(), PREP, "conv")
+    x = torch.randn(3, 3, 8, 8, generator=torch.Generator().manual_seed(2)) * 0.1 - 1  # maps of one sign
+    view = View(network, x, settings=TerminalSettings(shap_orderings=3))
+    values = {name: view[name] for name in ("G", "drop", "keep", "shap")}
+    network._cut = Cut(None, "for the test")
+    network.memo.clear()
+    whole = View(network, x, settings=TerminalSettings(shap_orderings=3))
+    for name, value in values.items():
+        torch.testing.assert_close(value, whole[name], rtol=0, atol=1e-6, msg=name)
 
 
 def test_the_models_flags_and_the_counts_of_passes_stay():
