@@ -132,7 +132,7 @@ def _trace_tail(model: nn.Module, target: nn.Module, path: tuple[str, ...]) -> f
 
 
 def _statements(graph: fx.Graph, model: nn.Module, needed: set[fx.Node], border: fx.Node, before: set[fx.Node]) -> list[fx.Node]:
-    """Calls, in order, that write into what the tail uses, or a possible view of it, and of which the data flow is silent."""
+    """Calls, in order, that write into what the tail uses, or a possible view of it, and that the data flow leaves out."""
     reached: set[fx.Node] = set()  # may share memory with what the tail uses
     found = []
     for node in graph.nodes:

@@ -10,7 +10,7 @@ from torch import Tensor
 from sycam.network.head import linear_head
 from sycam.terminals.derivatives import constant_over_pixels
 from sycam.terminals.head import logit_of_nothing
-from sycam.terminals.modular import modular_tail
+from sycam.terminals.modular import modular_tail, uncovered_calls
 from sycam.terminals.registry import register_terminal
 from sycam.terminals.rescale import rescaling
 from sycam.terminals.view import View
@@ -62,11 +62,13 @@ def contributions(view: View) -> Tensor:
     view.network.passes.backward += len(A)
     gained = view["y"][:, 0] - logit_of_nothing(view)
     missed = (found.sum((1, 2, 3)) - gained).abs() / gained.abs().clamp(min=1e-3 * float(view["y"].abs().max()) + 1e-12)
-    if bool((missed > INCOMPLETE).any()) and "lift warned" not in view.network.memo:
+    if not bool((missed <= INCOMPLETE).all()) and "lift warned" not in view.network.memo:
         view.network.memo["lift warned"] = True
+        uncovered = uncovered_calls(view.network).lift
+        cause = f"its rules do not cover {', '.join(uncovered)}" if uncovered else "the logit hardly changes, or rounding tells"
         warnings.warn(
             f"lift: DeepLIFT's contributions at {view.network.layer!r} of {view.network.name} miss the logit's change by "
-            f"{float(missed.max()):.0%}: its rules do not cover what multiplies activations with each other",
+            f"{float(missed.max()):.0%}: {cause}",
             stacklevel=2,
         )
     return found

@@ -8,6 +8,7 @@ an attribute to be written onto each, and rejects a module that it does not know
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import torch
@@ -16,7 +17,8 @@ from torch import Tensor, nn
 from sycam.errors import Unavailable
 from sycam.network.head import linear_head
 from sycam.terminals.derivatives import constant_over_pixels
-from sycam.terminals.modular import HOOKABLE, Addition, SpatialMean, modular_tail
+from sycam.terminals.modular import modular_tail, uncovered_calls
+from sycam.terminals.parts import HOOKABLE, Addition, Scaling, SpatialMean
 from sycam.terminals.registry import register_terminal
 from sycam.terminals.view import View
 
@@ -29,8 +31,9 @@ from sycam.terminals.view import View
 def relevance(view: View) -> Tensor:
     """Relevance of each pixel of each channel for the logit y: the ε rule through linear layers, z⁺ through convolutions.
 
-    Additions and average pooling share relevance by contribution; activations and normalisations pass it on. On a GAP + linear
-    head it is w_k A_k / Z, the limit of small ε.
+    Additions and average pooling share relevance by contribution; activations, normalisations and scaling by a constant pass it
+    on. On a GAP + linear head it is w_k A_k / Z, the limit of small ε. Where the tail holds what no rule covers (products of
+    activations, attention), the user is warned.
     """
     head = linear_head(view.network)
     if head is not None:
@@ -62,6 +65,14 @@ def propagated(view: View, start: Tensor, positive: bool) -> Tensor:
     """
     composite = _composite(positive)
     tail = modular_tail(view.network)
+    uncovered = uncovered_calls(view.network).relevance
+    if uncovered and "relevance warned" not in view.network.memo:
+        view.network.memo["relevance warned"] = True
+        warnings.warn(
+            f"lrp: relevance after {view.network.layer!r} of {view.network.name} meets what no rule covers, and takes its plain "
+            f"gradient there: {', '.join(uncovered)}",
+            stacklevel=2,
+        )
     with torch.inference_mode(False), torch.enable_grad(), composite.context(tail) as hooked:
         leaf = view.A.detach().clone().requires_grad_()
         (found,) = torch.autograd.grad(hooked(leaf), leaf, start.clone())
@@ -79,7 +90,7 @@ def _composite(positive: bool) -> Any:
     normalisations = (nn.BatchNorm2d, nn.BatchNorm1d, nn.LayerNorm, nn.GroupNorm)
     return LayerMapComposite(
         [
-            ((*HOOKABLE, *normalisations), Pass()),
+            ((*HOOKABLE, Scaling, *normalisations), Pass()),
             ((Addition, SpatialMean), Norm()),
             ((nn.Conv1d, nn.Conv2d), ZPlus(zero_params="bias")),
             ((nn.Linear,), ZPlus(zero_params="bias") if positive else Epsilon()),

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from sycam.terminals.modular import HOOKABLE, MaxPool
+from sycam.terminals.parts import HOOKABLE, MaxPool
 
 SAME = 1e-10
 """Inputs nearer to the reference than this take the plain slope, as in captum."""

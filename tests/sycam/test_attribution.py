@@ -17,7 +17,8 @@ from sycam.network import Network
 from sycam.network.cut import Cut
 from sycam.network.reshape import ChannelsLast, Tokens
 from sycam.terminals import View
-from sycam.terminals.modular import Addition, MaxPool, SpatialMean, modular_tail
+from sycam.terminals.modular import modular_tail
+from sycam.terminals.parts import Addition, MaxPool, SpatialMean
 
 CLASSES = torch.tensor([3, 0, 1, 1])
 
@@ -146,8 +147,99 @@ def test_what_multiplies_activations_warns_that_it_misses():
 
     torch.manual_seed(0)
     view = View(double(Network(Gate().eval(), PREP, "conv")), images())
-    with pytest.warns(UserWarning, match=r"lift: DeepLIFT's contributions at 'conv' of Gate miss the logit's change by \d+%"):
+    with pytest.warns(
+        UserWarning, match=r"lift: .* at 'conv' of Gate miss the logit's change by \d+%: its rules do not cover mul$"
+    ):
         view["lift"]
+    with pytest.warns(UserWarning, match=r"lrp: .* after 'conv' of Gate meets what no rule covers, .* gradient there: mul$"):
+        view["lrp"]
+
+
+ACTIVATIONS = {  # how a function may be written, and the module
+    "relu": (F.relu, nn.ReLU()),
+    "relu by keyword": (lambda x: F.relu(input=x, inplace=True), nn.ReLU()),
+    "relu_": (F.relu_, nn.ReLU()),
+    "clamp": (lambda x: x.clamp(min=0), nn.ReLU()),
+    "leaky_relu_": (lambda x: F.leaky_relu_(x, 0.1), nn.LeakyReLU(0.1)),
+    "tanh_": (lambda x: x.tanh_(), nn.Tanh()),
+    "softsign": (F.softsign, nn.Softsign()),
+    "logsigmoid": (F.logsigmoid, nn.LogSigmoid()),
+    "threshold": (lambda x: F.threshold(x, 0.1, 0.0), nn.Threshold(0.1, 0.0)),
+    "hardtanh_": (F.hardtanh_, nn.Hardtanh()),
+    "gelu": (F.gelu, nn.GELU()),
+}
+POOLS = {
+    "max": (lambda x: F.max_pool2d(x, 2), nn.MaxPool2d(2)),
+    "adaptive": (lambda x: F.adaptive_max_pool2d(x, 3), nn.AdaptiveMaxPool2d(3)),
+    "average": (lambda x: F.avg_pool2d(x, kernel_size=2), nn.AvgPool2d(2)),
+}
+
+
+class Parts(nn.Module):
+    """A network of modules alone."""
+
+    def __init__(self, function, act: nn.Module, pooled, pool: nn.Module) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.stem, self.conv, self.norm = nn.Conv2d(3, 4, 3), nn.Conv2d(4, 5, 3, stride=1, padding=1), nn.BatchNorm2d(5)
+        self.fc, self.out = nn.Linear(45, 6, bias=False), nn.Linear(6, 3)
+        self.act, self.pool, self.function, self.pooled = act, pool, function, pooled
+        nn.init.normal_(self.norm.running_mean)
+        nn.init.normal_(self.norm.weight)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.act(self.norm(self.conv(self.stem(x))))
+        return self.out(self.act(self.fc(self.pool(x).flatten(1))))
+
+
+class Calls(Parts):
+    """The same network, all of it after the stem written as calls."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.conv2d(self.stem(x), self.conv.weight, self.conv.bias, padding=1)
+        norm = self.norm
+        x = F.batch_norm(x, norm.running_mean, norm.running_var, weight=norm.weight, bias=norm.bias)
+        x = self.pooled(self.function(x)).flatten(1)
+        return F.linear(self.function(x @ self.fc.weight.t()), self.out.weight, bias=self.out.bias)
+
+
+class Statements(Parts):
+    """The same network for ReLUs, which are statements."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.norm(self.conv(self.stem(x)))
+        F.relu_(x)
+        x = self.fc(self.pool(x).flatten(1))
+        F.relu(x, inplace=True)
+        return self.out(x)
+
+
+@pytest.mark.parametrize(
+    ("activation", "pool"), [*((activation, "max") for activation in ACTIVATIONS), ("relu", "adaptive"), ("tanh_", "average")]
+)
+def test_calls_are_explained_as_modules_are(activation, pool):
+    kinds = [Parts, Calls, Statements] if activation == "relu" else [Parts, Calls]
+    views = [View(double(Network(kind(*ACTIVATIONS[activation], *POOLS[pool]).eval(), PREP, "stem")), images()) for kind in kinds]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for name in ("lift", "lift_map", "lrp", "lrp_contrast"):
+            assert views[0][name].abs().max() > 1e-6
+            for other in views[1:]:
+                close(other[name], views[0][name])
+
+
+def test_scaling_by_a_constant_hands_relevance_on():
+    class Scaled(Parts):
+        def forward(self, x: Tensor) -> Tensor:
+            x = 2 * self.act(self.norm(self.conv(self.stem(x))))
+            x.mul_(self.norm.bias[0] + 3)
+            x = -(x / -6)
+            return self.out(self.act(self.fc(self.pool(x).flatten(1))))
+
+    given = (*ACTIVATIONS["relu"], *POOLS["max"])
+    plain, scaled = (View(double(Network(kind(*given).eval(), PREP, "stem")), images()) for kind in (Parts, Scaled))
+    for name in ("lift_map", "lrp"):
+        close(scaled[name], plain[name])
 
 
 def test_the_modular_tail_computes_the_same_and_shares_nothing_but_weights():
