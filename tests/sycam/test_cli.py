@@ -350,7 +350,9 @@ def test_a_network_that_gives_nan_is_named(sycam, tmp_path):
 
 
 def start(tmp_path, *arguments):
-    command = [sys.executable, "-c", "from sycam.cli import main; main()", "synth", "gradient", "--metric", "average-drop",
+    # Ctrl-C works here even where the tests themselves run in the background, where shells have it ignored
+    code = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); from sycam.cli import main; main()"
+    command = [sys.executable, "-c", code, "synth", "gradient", "--metric", "average-drop",
                "--budget", "100000", "--out", str(tmp_path / "run"), *arguments]  # fmt: skip
     return subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ, "COLUMNS": "100"}
