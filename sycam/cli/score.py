@@ -20,7 +20,7 @@ from sycam.metrics.registry import Metric
 from sycam.network import Network
 from sycam.run.result import interval
 from sycam.synthesis.goals import GLOB, find_metrics
-from sycam.synthesis.synthesize import check_labels
+from sycam.synthesis.images import check_labels
 from sycam.terminals import TerminalSettings
 
 from . import console, options

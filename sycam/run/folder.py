@@ -164,7 +164,7 @@ def report_data(result: Result, pictures: list[dict[str, Any]]) -> dict[str, Any
         "title": f"{result.metric.name} on {result.network.name}, from {grammar}",
         "verdict": result.verdict,
         "stop_reason": result.search.stopped_by,
-        "protocol": protocol_text(result.manifest["protocol"]),
+        "protocol": protocol_text(result.manifest["protocol"]).removeprefix("protocol "),
         "answer": described["answer"],
         "metric": described["metric"],
         "goals": described["goals"] if len(described["goals"]) > 1 else [],

@@ -7,8 +7,7 @@ import warnings
 import torch
 from torch import Tensor
 
-from sycam.network.head import linear_head
-from sycam.terminals.derivatives import constant_over_pixels
+from sycam.terminals.additive import added_by_channels, added_by_pixels
 from sycam.terminals.head import logit_of_nothing
 from sycam.terminals.modular import modular_tail, uncovered_calls
 from sycam.terminals.registry import register_terminal
@@ -25,10 +24,8 @@ INCOMPLETE = 1e-2
 )
 def lift(view: View) -> Tensor:
     """Sum over the channel's pixels of DeepLIFT's contributions to the logit, by the rescale rule, against maps of zeros."""
-    head = linear_head(view.network)
-    if head is not None:
-        return head.weight[view.classes] * view.A.mean((2, 3))
-    return view["lift_map"].sum((2, 3))
+    added = added_by_channels(view)
+    return view["lift_map"].sum((2, 3)) if added is None else added
 
 
 @register_terminal("lift_map", passes="1 head pass; 0 on a GAP + linear head", source=SOURCE)
@@ -39,10 +36,8 @@ def lift_map(view: View) -> Tensor:
     multiplies activations with each other (attention, squeeze and excitation, layer normalisation) takes its plain gradient;
     the user is warned where the sum then misses.
     """
-    head = linear_head(view.network)
-    if head is not None:
-        return constant_over_pixels(head.weight[view.classes], view.A) * view.A
-    return contributions(view)
+    added = added_by_pixels(view)
+    return contributions(view) if added is None else added
 
 
 def contributions(view: View) -> Tensor:

@@ -10,6 +10,7 @@ from torch import Tensor
 from sycam.errors import Unavailable
 from sycam.network.entry import linear_entry
 from sycam.network.head import linear_head
+from sycam.terminals.additive import added_by_channels
 from sycam.terminals.registry import register_terminal
 from sycam.terminals.view import View
 
@@ -39,10 +40,8 @@ def head_weight(view: View) -> Tensor:
 )
 def logit_drop(view: View) -> Tensor:
     """Logit of the class minus the logit with all of the channel's activations set to 0."""
-    head = linear_head(view.network)
-    if head is not None:
-        return head.weight[view.classes] * view.A.mean((2, 3))
-    return ablated(view)
+    added = added_by_channels(view)
+    return ablated(view) if added is None else added
 
 
 @register_terminal(
@@ -54,10 +53,8 @@ def logit_drop(view: View) -> Tensor:
 )
 def logit_keep(view: View) -> Tensor:
     """Logit of the class with all channels but this one set to 0, minus the logit with all of them at 0."""
-    head = linear_head(view.network)
-    if head is not None:
-        return head.weight[view.classes] * view.A.mean((2, 3))
-    return kept(view)
+    added = added_by_channels(view)
+    return kept(view) if added is None else added
 
 
 def ablated(view: View) -> Tensor:

@@ -15,8 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from sycam.errors import Unavailable
-from sycam.network.head import linear_head
-from sycam.terminals.derivatives import constant_over_pixels
+from sycam.terminals.additive import added_by_pixels
 from sycam.terminals.modular import modular_tail, uncovered_calls
 from sycam.terminals.parts import HOOKABLE, Addition, Scaling, SpatialMean
 from sycam.terminals.registry import register_terminal
@@ -35,9 +34,9 @@ def relevance(view: View) -> Tensor:
     on. On a GAP + linear head it is w_k A_k / Z, the limit of small ε. Where the tail holds what no rule covers (products of
     activations, attention), the user is warned.
     """
-    head = linear_head(view.network)
-    if head is not None:
-        return constant_over_pixels(head.weight[view.classes], view.A) * view.A
+    added = added_by_pixels(view)
+    if added is not None:
+        return added
     return propagated(view, torch.zeros_like(view.logits).scatter(1, view.classes[:, None], view["y"]), positive=False)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from sycam.network.head import linear_head
+from sycam.terminals.additive import added_by_channels
 from sycam.terminals.head import logit_of_nothing, logit_with
 from sycam.terminals.randomness import generator, image_keys
 from sycam.terminals.registry import register_terminal
@@ -34,9 +34,8 @@ def shapley(view: View) -> tuple[Tensor, Tensor]:
     Raises:
         SycamError: a logit is not finite.
     """
-    head = linear_head(view.network)
-    if head is not None:
-        exact = head.weight[view.classes] * view.A.mean((2, 3))
+    exact = added_by_channels(view)
+    if exact is not None:
         return exact, torch.zeros_like(exact)
     if "shapley" not in view.extra:
         view.extra["shapley"] = sampled_shapley(view)

@@ -1,0 +1,121 @@
+"""Known CAMs beside the search: which the grammar derives, where λ starts, and the final table."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+import sygus
+from sycam import cams as cam_names
+from sycam.cams import Cam
+from sycam.oracle import MetricOracle
+from sycam.run.result import Row
+from sygus import ClassLearner, Equivalence
+from sygus.automaton import Automaton
+from sygus.constraints import ConstraintOracle
+
+from .loop import Incumbent
+from .problem import CamProblem
+from .ranking import Ranking
+from .same_heatmap import SameHeatmap
+
+
+@dataclass
+class Known:
+    """A known CAM with its scores on the search images, whether the grammar derives it, and whether it obeys the laws."""
+
+    cam: Cam
+    values: Tensor
+    derived: bool
+    lawful: bool = True
+
+
+def known_rows(problem: CamProblem, oracle: MetricOracle, laws: ConstraintOracle | None) -> list[Known]:
+    """Every known CAM over the grammar's terminals, scored on the search images. One that breaks a law is not derived."""
+    available = {"A", *problem.terminals}
+    fitting = [cam for cam in cam_names.known_cams().values() if set(cam.terminals) <= available]
+    if not fitting:
+        return []
+    places = torch.arange(len(oracle.cache))
+    maps, finite = oracle.maps([cam.term for cam in fitting])
+    values = oracle.score(maps, places, [cam.term for cam in fitting])
+    rows = [Known(cam, values[i], problem.derives(cam)) for i, cam in enumerate(fitting) if bool(finite[i].all())]
+    for row in rows:
+        row.lawful = laws is None or _obeys(row.cam, problem, laws)
+        row.derived = row.derived and row.lawful
+    return rows
+
+
+def _obeys(cam: Cam, problem: CamProblem, laws: ConstraintOracle) -> bool:
+    """Whether the laws are proved of a known CAM; True where it is no function of these arguments, of which they say nothing."""
+    form, arguments = problem.form(cam), {v.name for v in problem.target.variables}
+    if form is None or not arguments.issuperset(cam_names.terminals_of(form)):
+        return True
+    return laws.verdict(form).status == "lawful"
+
+
+def best_known(known: list[Known], ranking: Ranking, problem: CamProblem, costs: Automaton) -> Incumbent | None:
+    """λ starts as the best known CAM that the grammar derives."""
+    best: Incumbent | None = None
+    for row in known:
+        term = problem.form(row.cam)
+        cost = costs.cost(term) if row.derived and term is not None else None
+        if term is None or cost is None:
+            continue
+        oracle = ranking.oracles[0]
+        score, maps = float(oracle.metric.aggregate(row.values)), oracle.maps([term])[0]
+        outcome = ranking.compare(cost, score, maps, best.marks if best else None, term)
+        if outcome.wins:
+            best = Incumbent(term, cost, row.values, score, 0, 0.0, row.cam.name, outcome.marks)
+    return best
+
+
+def mark_derived(
+    known: list[Known], problem: CamProblem, classes: Equivalence, learner: ClassLearner, heatmaps: SameHeatmap | None
+) -> None:
+    """A known CAM is derived too, though not to the letter, where a candidate is proved to have its heatmap; or where the
+    enumerator met its class, if it obeys the laws."""
+    inputs = set(classes.inputs)
+    for row in known:
+        row.derived = row.derived or (heatmaps is not None and heatmaps.met(row.cam))
+        form = problem.form(row.cam)
+        if row.derived or form is None or not row.lawful:
+            continue
+        term = sygus.expand(form)
+        if {t.symbol for t in sygus.terms.subterms(term) if t.is_variable} <= inputs:
+            row.derived = learner.reached(classes.representatives([term])[0])
+
+
+def table_rows(
+    best: Incumbent, problem: CamProblem, known: list[Known], oracles: list[MetricOracle], heatmaps: SameHeatmap | None
+) -> tuple[list[Row], str]:
+    """The final table: the answer, then the known CAMs, on search and held-out images; and a warning about an answer that
+    draws nothing."""
+    answer = Cam(problem.target.name, best.term, "synthesised")
+    if best.name:
+        answer = Cam(best.name, best.term, "known.sy")
+    listed = [Known(answer, best.values, True), *(k for k in known if k.cam.name != best.name)]
+    held_out = None
+    maps, finite = oracles[-1].maps([k.cam.term for k in listed])
+    if len(oracles) > 1:
+        held_out = oracles[1].score(maps, torch.arange(len(oracles[1].cache)), [k.cam.term for k in listed])
+    twins = heatmaps.known(best.term) if heatmaps else []
+    rows = [
+        Row(
+            k.cam, "known" if i else "answer", k.derived, k.values, held_out[i] if held_out is not None else None,
+            same_heatmap=i > 0 and k.cam.name in twins, lawful=k.lawful, metric=oracles[0].metric,
+        )
+        for i, k in enumerate(listed)
+    ]  # fmt: skip
+    part, broken = ("held-out" if len(oracles) > 1 else "search"), int((~finite[0]).sum())
+    empty = int((maps[0].flatten(1).amax(1) == 0).sum())
+    if broken:
+        return rows, f"the answer is NaN or infinite on {broken} of {len(finite[0])} {part} images, and draws nothing there"
+    if empty:
+        return (
+            rows,
+            f"the answer's heatmap is empty on {empty} of {len(finite[0])} {part} images: look at what the metric rewards",
+        )
+    return rows, ""
