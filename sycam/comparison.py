@@ -15,7 +15,7 @@ from sycam.images import ImageSet
 from sycam.metrics.registry import Metric
 from sycam.network import Network
 from sycam.network.batching import images_at_once
-from sycam.oracle import MetricOracle, TerminalCache
+from sycam.oracle import Failures, MetricOracle, TerminalCache
 from sycam.terminals import TerminalSettings, View
 
 
@@ -45,6 +45,7 @@ def compare(
     *,
     settings: TerminalSettings | None = None,
     skip: bool = False,
+    on_error: str = "stop",
     on_batch: Callable[[int], None] | None = None,
 ) -> Comparison:
     """Scores every CAM by every metric, each image's terminals computed once.
@@ -58,6 +59,7 @@ def compare(
         settings: samples, steps, orderings and the seed of the terminals, and of Random-CAM.
         skip: leave a CAM out, with its reason, where the network cannot give a terminal it uses, where it cannot have the
             baseline, or where it is not finite on an image; False to raise then.
+        on_error: "stop" raises where a metric fails on a CAM, "skip" leaves that CAM out, with its reason.
         on_batch: told after each batch of terminals how many images are done.
 
     Raises:
@@ -85,7 +87,8 @@ def compare(
         missing = [name for name in cam.terminals if name in (refused or {})]
         if missing:
             reasons[place] = (refused or {})[missing[0]]
-    oracles = [_Asked(metric, cache) for metric in metrics]
+    failures = Failures(on_error)
+    oracles = [_Asked(metric, cache, failures) for metric in metrics]
     values = {m.metric.name: torch.full((len(cams), len(m.places)), torch.nan, dtype=torch.float64) for m in oracles}
     _score_terms(cams, oracles, values, reasons, skip)
     _score_baselines(cams, cache, oracles, values, reasons, skip)
@@ -105,8 +108,8 @@ class _Asked:
         places: [n], where these stand among all images.
     """
 
-    def __init__(self, metric: Metric, cache: TerminalCache) -> None:
-        self.metric = metric
+    def __init__(self, metric: Metric, cache: TerminalCache, failures: Failures) -> None:
+        self.metric, self.failures = metric, failures
         self.places = torch.arange(len(cache))
         if metric.needs_masks and not bool(cache.images.has_mask.all()):
             self.places = cache.images.has_mask.nonzero()[:, 0]
@@ -116,6 +119,17 @@ class _Asked:
                 )
             cache = cache.select(self.places)
         self.oracle = MetricOracle(cache, metric)
+
+    def score(self, maps: Tensor, images: Tensor) -> tuple[Tensor, dict[int, str]]:
+        """Scores [C, B] of maps [C, B, h, w] on these of its images, and why some CAMs have none."""
+
+        def ask(rows: Tensor, columns: Tensor) -> Tensor:
+            return self.oracle.score(maps[rows.to(maps.device)][:, columns.to(maps.device)], images[columns])
+
+        found, failed = self.failures.attempt(ask, len(maps), len(images))
+        if self.failures.given_up is not None:
+            raise self.failures.given_up
+        return found, {row: str(error) for row, error in failed.items()}
 
 
 def _score_terms(
@@ -134,8 +148,9 @@ def _score_terms(
                 reasons[place] = _not_finite(cams[place], image, skip)
         rows = [row for row, place in enumerate(here) if place not in reasons]
         if rows:
-            scores = one.oracle.score(maps[rows], torch.arange(len(one.places)))
+            scores, failed = one.score(maps[rows], torch.arange(len(one.places)))
             values[one.metric.name][[here[row] for row in rows]] = scores
+            reasons.update({here[rows[row]]: reason for row, reason in failed.items()})
 
 
 def _score_baselines(
@@ -171,7 +186,10 @@ def _score_baselines(
                 inside = (one.places >= at.start) & (one.places < at.stop)
                 if bool(inside.any()):
                     chosen = maps[(one.places[inside] - at.start).to(maps.device)]
-                    values[one.metric.name][place, inside] = one.oracle.score(chosen[None], inside.nonzero()[:, 0])[0]
+                    scores, failed = one.score(chosen[None], inside.nonzero()[:, 0])
+                    values[one.metric.name][place, inside] = scores[0]
+                    if failed:
+                        reasons[place] = failed[0]
 
 
 def _not_finite(cam: AnyCam, image: str, skip: bool) -> str:

@@ -11,8 +11,11 @@ from rich.text import Text
 
 from sycam.baselines import BASELINES
 from sycam.cams import known_cams
+from sycam.errors import SycamError
 from sycam.images import DATASETS
-from sycam.metrics.registry import METRICS
+from sycam.metrics.plugin import load_oracle
+from sycam.metrics.registry import METRICS, Metric
+from sycam.plugins.entrypoints import installed_oracles
 from sycam.terminals import TERMINALS
 from sycam.theory import OPERATORS
 from sygus.core import NAMES
@@ -61,8 +64,19 @@ def _metrics() -> list[dict[str, str]]:
             "meaning": m.doc,
             "source": m.source,
         }
-        for m in sorted(METRICS.values(), key=lambda m: m.name)
+        for m in sorted([*METRICS.values(), *_installed()], key=lambda m: m.name)
     ]
+
+
+def _installed() -> list[Metric]:
+    """Oracles that installed packages bring; one that cannot be loaded is told of, and left out."""
+    found = []
+    for name in installed_oracles():
+        try:
+            found.append(load_oracle(name))
+        except SycamError as problem:
+            console.warn(f"the installed oracle {name} cannot be loaded: {problem}")
+    return found
 
 
 def _terminals() -> list[dict[str, str]]:

@@ -32,7 +32,9 @@ def score(
         ),
     ],
     metric: Annotated[Optional[list[str]], typer.Option(help="One or more: sycam list metrics.")] = None,
-    oracle: Annotated[Optional[list[str]], typer.Option(help="Metrics of your own: file.py:Name.")] = None,
+    oracle: Annotated[
+        Optional[list[str]], typer.Option(help="Metrics of your own: file.py:Name, a program, or an installed one.")
+    ] = None,
     model: options.Model = "embedded",
     weights: options.Weights = None,
     layer: options.Layer = None,
@@ -56,6 +58,9 @@ def score(
     opti_steps: options.OptiSteps = None,
     finer_classes: options.FinerClasses = None,
     finer_strength: options.FinerStrength = None,
+    on_error: options.OnError = "stop",
+    oracle_timeout: options.OracleTimeout = None,
+    traceback: options.Traceback = False,
     as_json: options.Json = False,
 ) -> None:
     """Score CAMs side by side, by one or more metrics, with 95% intervals.
@@ -63,7 +68,7 @@ def score(
     A CAM of a group (all, known, baselines, controls) that this network cannot have is skipped, with the reason; one that was
     named is an error.
     """
-    metrics = [find_metric(name) for name in [*(metric or []), *(oracle or [])] or ["average-gain"]]
+    metrics = [find_metric(name, timeout=oracle_timeout) for name in [*(metric or []), *(oracle or [])] or ["average-gain"]]
     named = list(dict.fromkeys(cam for spec in cams for cam in find_cams(spec)))
     network = options.network(model, weights, layer, size, resize, mean, std, device, output)
     source = options.image_source(images, dataset, masks, boxes)
@@ -81,7 +86,9 @@ def score(
         path_steps=path_steps, shap_orderings=shap_orderings, opti_steps=opti_steps, finer_classes=finer_classes,
         finer_strength=finer_strength,
     )  # fmt: skip
-    found = compare(named, metrics, network, pool, labels, settings=settings, skip=any(spec in GROUPS for spec in cams))
+    found = compare(
+        named, metrics, network, pool, labels, settings=settings, skip=any(spec in GROUPS for spec in cams), on_error=on_error
+    )
     for name, count in found.without_mask.items():
         console.warn(f"{count} of {len(pool)} images have no mask and are left out of {name}")
     for cam, reason in found.skipped:

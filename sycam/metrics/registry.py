@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Literal
 
 from torch import Tensor
 
-from sycam.errors import SycamError
+from sycam.errors import OracleError, SycamError, asked_about
 
 if TYPE_CHECKING:
     from sycam.metrics.query import Query
@@ -114,8 +114,8 @@ class Metric:
         may rely on the bounds.
 
         Raises:
-            SycamError: a mask is needed and the query has none; or the function returned anything but N finite numbers
-                within its bounds. The message names the metric and the images.
+            SycamError: a mask is needed and the query has none; an `OracleError`, that the function returned anything but N
+                finite numbers within its bounds. The message names the metric and the images.
         """
         if self.needs_masks and not query.has_masks:
             raise SycamError(
@@ -125,16 +125,12 @@ class Metric:
         values = self.compute(query)
         jobs = len(query)
         if not isinstance(values, Tensor):
-            raise SycamError(
-                f"metric {self.name!r} must return a tensor [{jobs}], one number per job, not a {type(values).__name__}"
-            )
+            raise self._wrong(query, f"must return a tensor [{jobs}], one number per job, not a {type(values).__name__}")
         if values.shape != (jobs,):
             hint = "; take the mean over pixels, not over jobs" if values.dim() != 1 else ""
-            raise SycamError(
-                f"metric {self.name!r} must return one number per job, shape [{jobs}], not {list(values.shape)}{hint}"
-            )
+            raise self._wrong(query, f"must return one number per job, shape [{jobs}], not {list(values.shape)}{hint}")
         if not values.is_floating_point():
-            raise SycamError(f"metric {self.name!r} must return floating-point numbers, not {values.dtype}: end with .float()")
+            raise self._wrong(query, f"must return floating-point numbers, not {values.dtype}: end with .float()")
         low, high = self.bounds
         outside = ~((values >= low - BOUND_TOLERANCE) & (values <= high + BOUND_TOLERANCE)) | ~values.isfinite()
         if outside.any():  # the one transfer from the device that a healthy call costs
@@ -153,7 +149,10 @@ class Metric:
                 f"it states the bounds [{self.bounds[0]:g}, {self.bounds[1]:g}], on which the stopping rule `exact` "
                 f"relies: state wider ones"
             )
-        raise SycamError(f"metric {self.name!r} returned {shown}{more}; {reason}")
+        raise OracleError(f"metric {self.name!r} returned {shown}{more}; {reason}", images=[names[job] for job in bad])
+
+    def _wrong(self, query: Query, what: str) -> OracleError:
+        return OracleError(f"metric {self.name!r} {what}; {asked_about(query.names)}", images=query.names)
 
 
 METRICS: dict[str, Metric] = {}

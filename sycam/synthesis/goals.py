@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Union
 
 from sycam.errors import SycamError
 from sycam.metrics.plugin import load_oracle
 from sycam.metrics.registry import Metric
 from sycam.metrics.registry import metric as metric_named
+from sycam.plugins.entrypoints import installed_oracles
 from sygus import Grammar, Problem, Term
 from sygus.errors import nearest
 from sygus.language.problem import Goal as FileGoal
@@ -59,16 +61,25 @@ class Goals:
         return grammar if self.cost == SIZE else grammar.by_weight(self.cost, problem.weights[self.cost].default)
 
 
-def find_metric(metric: str | Metric) -> Metric:
-    """The metric of that name, or the user's own in `file.py:Name`."""
+def find_metric(metric: str | Metric, *, folder: Path | None = None, timeout: float | None = None) -> Metric:
+    """The metric of that name, or the user's own as `load_oracle` finds it: by `file.py:Name`, as a program, or installed.
+
+    Args:
+        folder: where a relative path is looked for before the working folder.
+        timeout: seconds that an oracle of the user's own may need for a query.
+    """
     if isinstance(metric, Metric):
         return metric
     if not isinstance(metric, str):
         raise SycamError(f"a metric is a name, file.py:Name or a Metric, not {type(metric).__name__}")
-    return load_oracle(metric) if ":" in metric else metric_named(metric)
+    if ":" in metric or "/" in metric or metric in installed_oracles() or (folder is not None and (folder / metric).is_file()):
+        return load_oracle(metric, folder=folder, timeout=timeout)
+    return metric_named(metric)
 
 
-def find_goals(problem: Problem, metric: str | Metric | None = None, cost: str | None = None) -> Goals:
+def find_goals(
+    problem: Problem, metric: str | Metric | None = None, cost: str | None = None, *, timeout: float | None = None
+) -> Goals:
     """What a run on a file searches for.
 
     Args:
@@ -76,6 +87,7 @@ def find_goals(problem: Problem, metric: str | Metric | None = None, cost: str |
         metric: a metric instead of the file's objective; where neither is given, it is average-gain.
         cost: a weight of the file, or "size": what orders the enumeration. By default the weight that the objective minimises,
             or the only one that the file declares, or the size.
+        timeout: seconds that an oracle of the user's own may need for a query; None for what it says itself.
 
     Raises:
         SycamError, SygusError: an unknown metric or weight; an objective that no run can obey, with its place.
@@ -90,13 +102,13 @@ def find_goals(problem: Problem, metric: str | Metric | None = None, cost: str |
     """
     objective = problem.objective
     if metric is not None or objective is None:
-        found = find_metric(DEFAULT if metric is None else metric)
+        found = find_metric(DEFAULT if metric is None else metric, timeout=timeout)
         note = "" if objective is None else f"{objective.place}: {found.name} is searched for, instead of the file's objective"
         return Goals((found,), _cost(problem, cost, None), note)
     if objective.combination == "pareto":
         raise problem.error("goals combine by :lexico only; :pareto needs an archive of candidates, which sycam does not "
                             "have yet", objective.place)  # fmt: skip
-    order = tuple(_goal(goal, problem) for goal in objective.goals)
+    order = tuple(_goal(goal, problem, timeout) for goal in objective.goals)
     names = [goal.name for goal in order]
     for position, goal in enumerate(order):
         if goal.name in names[:position]:
@@ -110,7 +122,7 @@ def find_goals(problem: Problem, metric: str | Metric | None = None, cost: str |
     return Goals(order, _cost(problem, cost, order[costs[0]].name if costs else None))
 
 
-def _goal(goal: FileGoal, problem: Problem) -> Goal:
+def _goal(goal: FileGoal, problem: Problem, timeout: float | None) -> Goal:
     target, term = problem.targets[0], goal.term
     if term.name in problem.weights and not term.args:
         if goal.direction != "min":
@@ -123,7 +135,7 @@ def _goal(goal: FileGoal, problem: Problem) -> Goal:
             f"{target.name}) or (_ {next(iter(problem.weights), 'cost')} {target.name}); found {term}", goal.place,
         )  # fmt: skip
     try:
-        found = find_metric(oracle.implementation)
+        found = find_metric(oracle.implementation, folder=Path(problem.file).parent, timeout=timeout)
     except SycamError as error:
         raise problem.error(str(error), oracle.place) from None
     wanted = "max" if found.direction == "high" else "min"

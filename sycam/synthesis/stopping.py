@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from sycam.oracle import MetricOracle
+from sycam.errors import OracleError
+from sycam.oracle import Failures, MetricOracle
 
 SLACK = 1e-12  # of float64 sums; candidates that tie within it are scored to the end, and further goals or the order decide
 
@@ -22,15 +23,20 @@ class Scored:
         seen: images asked.
         total: the mean over all images, or None where the candidate was rejected before the last one.
         bound: the best mean that it could still have had.
+        failed: whether the oracle gave no answer about it; error: why, None where it was not asked any more.
     """
 
     values: Tensor
     seen: int
     total: float | None
     bound: float
+    failed: bool = False
+    error: OracleError | None = None
 
 
-def score_exactly(oracle: MetricOracle, maps: Tensor, stages: Sequence[Tensor], threshold: float | None) -> list[Scored]:
+def score_exactly(
+    oracle: MetricOracle, maps: Tensor, stages: Sequence[Tensor], threshold: float | None, failures: Failures | None = None
+) -> list[Scored]:
     """Scores candidates stage by stage and drops each as soon as it cannot beat `threshold`.
 
     Changes no result: whatever an exhaustive scoring would accept is scored to the end.
@@ -40,15 +46,20 @@ def score_exactly(oracle: MetricOracle, maps: Tensor, stages: Sequence[Tensor], 
         maps: [C, N, h, w], the candidates' low-resolution heatmaps.
         stages: the images in order, in parts that together are all N.
         threshold: the mean to beat; None rejects nothing.
+        failures: how failures of the oracle are taken; None raises the first.
     """
     metric, count = oracle.metric, maps.shape[1]
     values = torch.full((len(maps), count), torch.nan, dtype=torch.float64)
     bounds = torch.full((len(maps),), metric.perfect, dtype=torch.float64)
     alive, seen = torch.arange(len(maps)), 0
     seen_by = torch.zeros(len(maps), dtype=torch.int64)
+    failed: dict[int, OracleError | None] = {}
     for stage in stages:
-        place = stage.to(maps.device)
-        values[alive[:, None], stage] = oracle.score(maps[alive.to(maps.device)][:, place], stage)
+        found, lost = _ask(oracle, maps, alive, stage, failures)
+        values[alive[:, None], stage] = found
+        if lost:
+            failed.update({int(alive[row]): error for row, error in lost.items()})
+            alive = alive[[row for row in range(len(alive)) if row not in lost]]
         seen += len(stage)
         seen_by[alive] = seen
         unseen = metric.perfect * (count - seen) if seen < count else 0.0
@@ -59,6 +70,23 @@ def score_exactly(oracle: MetricOracle, maps: Tensor, stages: Sequence[Tensor], 
         if not len(alive):
             break
     return [
-        Scored(values[i], int(seen_by[i]), float(bounds[i]) if seen_by[i] == count else None, float(bounds[i]))
+        Scored(
+            values[i], int(seen_by[i]), float(bounds[i]) if seen_by[i] == count else None, float(bounds[i]), i in failed,
+            failed.get(i),
+        )
         for i in range(len(maps))
-    ]
+    ]  # fmt: skip
+
+
+def _ask(
+    oracle: MetricOracle, maps: Tensor, alive: Tensor, stage: Tensor, failures: Failures | None
+) -> tuple[Tensor, dict[int, OracleError | None]]:
+    """The scores of living candidates on a stage [alive, stage], and those of them that have none."""
+
+    def ask(rows: Tensor, columns: Tensor) -> Tensor:
+        chosen = maps[alive[rows].to(maps.device)]
+        return oracle.score(chosen[:, stage[columns].to(maps.device)], stage[columns])
+
+    if failures is None:
+        return ask(torch.arange(len(alive)), torch.arange(len(stage))), {}
+    return failures.attempt(ask, len(alive), len(stage))

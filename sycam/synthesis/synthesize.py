@@ -16,12 +16,12 @@ from torch import Tensor, nn
 import sygus
 from sycam import cams as cam_names
 from sycam.cams import Cam
-from sycam.errors import SycamError
+from sycam.errors import OracleError, SycamError
 from sycam.heatmap import SCALE_FREE
 from sycam.images import ImageSet, ImageSource, load_images, split
 from sycam.metrics.registry import Metric
 from sycam.network import Network, load_network
-from sycam.oracle import MetricOracle, TerminalCache
+from sycam.oracle import Failures, MetricOracle, TerminalCache
 from sycam.run.folder import RunFolder
 from sycam.run.journal import Journal
 from sycam.run.manifest import manifest
@@ -100,7 +100,7 @@ def synthesize(
     clock = _Clock(observer or Observer())
     path = cam_names.find_grammar(grammar)
     problem = read_problem(path)
-    goals = find_goals(problem.problem, metric, settings.cost)
+    goals = find_goals(problem.problem, metric, settings.cost, timeout=settings.oracle_timeout)
     chosen, ordered = goals.metric, goals.grammar(problem.problem)
     if goals.note:
         clock.observer.warn(goals.note)
@@ -129,10 +129,13 @@ def synthesize(
     if rankings[0].cost_first and settings.learner != "bottom-up":
         raise SycamError(f"the first goal is a cost, and the learner {settings.learner!r} is not in order of cost: use bottom-up")
     folder = RunFolder.create(Path(out)) if out is not None else None
+    failures = Failures(settings.on_error, folder.log_failure if folder else lambda error: None)
     with Journal(folder.journal if folder else None) as journal, Solver() as solver:
         laws = ConstraintOracle(problem.laws, context, solver, settings.seed) if problem.laws else None
         with clock.phase("known CAMs"):
-            known = _known_rows(problem, oracles[0], laws)
+            known = _known_rows(problem, oracles[0], laws, failures)
+            for error in failures.found:
+                clock.observer.warn(f"a known CAM is left out: {error}")
             start = _best_known(known, rankings[0], problem, Automaton.of(ordered))
         merging, unused = still_assumed(problem.laws, context, solver)
         for warning in unused:
@@ -153,8 +156,11 @@ def synthesize(
             at_once = 32 if network.device.type == "cpu" else 128
             found = search(
                 iter(learner), oracles[0], start, budget, ranking=rankings[0],
-                target=settings.target, seed=settings.seed, at_once=at_once, laws=laws, heatmaps=heatmaps, on_batch=watch,
+                target=settings.target, seed=settings.seed, at_once=at_once, laws=laws, heatmaps=heatmaps,
+                failures=failures, on_batch=watch,
             )  # fmt: skip
+        if found.incumbent is None and failures.given_up is not None:
+            raise failures.given_up
         if found.incumbent is None:
             lawless = f", {found.unlawful} of them unlawful" if laws else ""
             raise SycamError(
@@ -163,7 +169,10 @@ def synthesize(
             )
         with clock.phase("held-out images"):
             _mark_derived(known, problem, classes, learner, heatmaps)
-            rows, empty = _rows(found.incumbent, problem, known, oracles, heatmaps)
+            rows, empty, lost = _rows(found.incumbent, problem, known, oracles, heatmaps, failures)
+            for warning in lost:
+                clock.observer.warn(warning)
+            warnings += lost
             reached = _reached(found.incumbent, rows[0], rankings)
             if empty:
                 clock.observer.warn(empty)
@@ -179,8 +188,24 @@ def synthesize(
         _dump(classes, heatmaps, laws, settings.dump_smt2)
     if folder is not None:
         with clock.phase("writing"):
-            folder.write(result, caches[-1], oracles[-1])
+            shown = 0 if result.answer.held_out is None else -1
+            folder.write(result, caches[shown], oracles[shown])
+    if failures.given_up is not None:
+        raise _stopped(failures.given_up, result)
+    if failures.found:
+        log = f"; their tracebacks are in {folder.failures}" if folder else ""
+        clock.observer.warn(f"the oracle failed on {len(failures.found)} candidates, which are left out{log}")
     return result
+
+
+def _stopped(error: OracleError, result: Result) -> OracleError:
+    """The error that stopped a run, with what the run had found."""
+    kept = f"the best of {result.search.candidates} candidates so far and the journal are in {result.folder}"
+    stopped = OracleError(
+        f"{error}\n{kept}" if result.folder else str(error), images=error.images, details=error.details, timed_out=error.timed_out
+    )
+    stopped.result = result
+    return stopped
 
 
 def _network(model: str | nn.Module | Network, options: dict[str, Any]) -> Network:
@@ -283,16 +308,22 @@ class _Known:
     lawful: bool = True
 
 
-def _known_rows(problem: CamProblem, oracle: MetricOracle, laws: ConstraintOracle | None) -> list[_Known]:
-    """Every known CAM over the grammar's terminals, scored on the search images. One that breaks a law is not derived."""
+def _known_rows(problem: CamProblem, oracle: MetricOracle, laws: ConstraintOracle | None, failures: Failures) -> list[_Known]:
+    """Every known CAM over the grammar's terminals, scored on the search images. One that breaks a law is not derived, and one on
+    which the oracle fails is left out."""
     available = {"A", *problem.terminals}
     fitting = [cam for cam in cam_names.known_cams().values() if set(cam.terminals) <= available]
     if not fitting:
         return []
     places = torch.arange(len(oracle.cache))
     maps, finite = oracle.maps([cam.term for cam in fitting])
-    values = oracle.score(maps, places)
-    rows = [_Known(cam, values[i], problem.derives(cam)) for i, cam in enumerate(fitting) if bool(finite[i].all())]
+    values, failed = failures.attempt(
+        lambda rows, images: oracle.score(maps[rows][:, images], places[images]), len(maps), len(places)
+    )
+    if failures.given_up is not None:
+        raise failures.given_up
+    drawn = [i for i in range(len(fitting)) if bool(finite[i].all()) and i not in failed]
+    rows = [_Known(fitting[i], values[i], problem.derives(fitting[i])) for i in drawn]
     for row in rows:
         row.lawful = laws is None or _obeys(row.cam, problem, laws)
         row.derived = row.derived and row.lawful
@@ -339,6 +370,7 @@ def _reached(best: Incumbent, answer: Row, rankings: list[Ranking]) -> list[dict
             return float(known.mean())
         return float(oracle.score(oracle.maps([best.term])[0], torch.arange(len(oracle.cache))).mean())
 
+    lost = len(rankings) > 1 and answer.held_out is None  # the oracle failed there
     found = []
     for goal in rankings[0].goals:
         row: dict[str, Any] = {"name": goal.name, "direction": goal.direction, "kind": "metric"}
@@ -346,7 +378,7 @@ def _reached(best: Incumbent, answer: Row, rankings: list[Ranking]) -> list[dict
             row |= {"kind": "cost", "search": best.cost, "held_out": None}
         else:
             row["search"] = value(goal, rankings[0], answer.search)
-            row["held_out"] = value(goal, rankings[1], answer.held_out) if len(rankings) > 1 else None
+            row["held_out"] = value(goal, rankings[1], answer.held_out) if len(rankings) > 1 and not lost else None
         found.append(row)
     return found
 
@@ -379,18 +411,24 @@ def _mark_derived(
 
 
 def _rows(
-    best: Incumbent, problem: CamProblem, known: list[_Known], oracles: list[MetricOracle], heatmaps: SameHeatmap | None
-) -> tuple[list[Row], str]:
-    """The final table: the answer, then the known CAMs, on search and held-out images; and a warning about an answer that
-    draws nothing."""
+    best: Incumbent,
+    problem: CamProblem,
+    known: list[_Known],
+    oracles: list[MetricOracle],
+    heatmaps: SameHeatmap | None,
+    failures: Failures,
+) -> tuple[list[Row], str, list[str]]:
+    """The final table: the answer, then the known CAMs, on search and held-out images; a warning about an answer that
+    draws nothing; and warnings about failures of the oracle."""
     answer = Cam(problem.target.name, best.term, "synthesised")
     if best.name:
         answer = Cam(best.name, best.term, "known.sy")
     listed = [_Known(answer, best.values, True), *(k for k in known if k.cam.name != best.name)]
-    held_out = None
+    held_out: Tensor | None = None
+    lost: list[str] = []
     maps, finite = oracles[-1].maps([k.cam.term for k in listed])
     if len(oracles) > 1:
-        held_out = oracles[1].score(maps, torch.arange(len(oracles[1].cache)))
+        maps, finite, held_out, lost = _held_out(listed, maps, finite, oracles[1], failures)
     twins = heatmaps.known(best.term) if heatmaps else []
     rows = [
         Row(
@@ -402,13 +440,31 @@ def _rows(
     part, broken = ("held-out" if len(oracles) > 1 else "search"), int((~finite[0]).sum())
     empty = int((maps[0].flatten(1).amax(1) == 0).sum())
     if broken:
-        return rows, f"the answer is NaN or infinite on {broken} of {len(finite[0])} {part} images, and draws nothing there"
+        return rows, f"the answer is NaN or infinite on {broken} of {len(finite[0])} {part} images, and draws nothing there", lost
     if empty:
         return (
             rows,
             f"the answer's heatmap is empty on {empty} of {len(finite[0])} {part} images: look at what the metric rewards",
+            lost,
         )
-    return rows, ""
+    return rows, "", lost
+
+
+def _held_out(
+    listed: list[_Known], maps: Tensor, finite: Tensor, oracle: MetricOracle, failures: Failures
+) -> tuple[Tensor, Tensor, Tensor | None, list[str]]:
+    """Scores of the answer, which is the first, and of known CAMs on held-out images. Those on which the oracle fails leave
+    `listed`; where it fails on the answer, or is asked no more, there are no scores of any."""
+    places = torch.arange(len(oracle.cache))
+    values, failed = failures.attempt(
+        lambda rows, images: oracle.score(maps[rows][:, images], places[images]), len(maps), len(places)
+    )
+    if 0 in failed or failures.given_up is not None:
+        return maps, finite, None, [f"there are no scores on held-out images: {failed.get(0) or failures.given_up}"]
+    lost = [f"{listed[i].cam.name} is left out of the table: {error}" for i, error in sorted(failed.items())]
+    kept = [i for i in range(len(listed)) if i not in failed]
+    listed[:] = [listed[i] for i in kept]
+    return maps[kept], finite[kept], values[kept], lost
 
 
 def _progress(state: Search, learner: ClassLearner, classes: Equivalence, oracle: MetricOracle, budget: Budget) -> Progress:
@@ -438,6 +494,7 @@ def _counts(
         "same_heatmap": found.same_heatmap,
         "same_on_images": found.same_on_images,
         "invalid": found.invalid,
+        "oracle_errors": found.oracle_errors,
         "images_searched": len(oracles[0].cache),
         "images_held_out": len(oracles[1].cache) if len(oracles) > 1 else 0,
         "image_scores": searched.asked,

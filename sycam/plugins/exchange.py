@@ -1,0 +1,101 @@
+"""A query as files, for an oracle in another process, and the answers to what that asks the network.
+
+`query.json` holds what is small, and raw little-endian files beside it what is large. There is no code in either.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sycam.errors import SycamError
+from sycam.metrics.query import Query
+
+TENSORS = ("heatmaps", "images", "masks")
+NUMBERS = ("o", "d")
+NEEDS = (*TENSORS, *NUMBERS)
+TYPES: dict[str, Any] = {"float32": np.dtype("<f4"), "uint8": np.dtype("u1")}
+
+
+@dataclass
+class Exchange:
+    """One query in a folder of its own.
+
+    Args:
+        query: what is asked.
+        folder: an empty folder.
+        needs: of `NEEDS`, what the oracle wants to see: `o` and `d` cost a pass a job each.
+    """
+
+    query: Query
+    folder: Path
+    needs: Iterable[str] = TENSORS
+
+    def write(self, oracle: str) -> Path:
+        """Writes the query and returns the path of its `query.json`:
+
+        {"sycam": 1, "oracle": "...", "jobs": N, "images": B, "channels": 3, "height": H, "width": W,
+         "classes": [N], "p": [N], "o": [N], "d": [N], "names": [N], "image_index": [N], "fill": [3] or null, "batch": n,
+         "files": {"heatmaps": {"path": "...", "type": "float32", "shape": [N, H, W]},     a job after the other
+                   "images":   {"path": "...", "type": "float32", "shape": [B, 3, H, W]},  normalised; image_index says whose
+                   "masks":    {"path": "...", "type": "uint8", "shape": [N, H, W]}}}      0 or 1, where there are any
+        """
+        query, needs = self.query, set(self.needs)
+        files = {}
+        if "heatmaps" in needs:
+            files["heatmaps"] = self._file("heatmaps", query.heatmaps, "float32")
+        if "images" in needs:
+            files["images"] = self._file("images", query._images, "float32")
+        if "masks" in needs and query.has_masks:
+            files["masks"] = self._file("masks", query.masks, "uint8")
+        numbers = {name: getattr(query, name).double().tolist() for name in ("p", *NUMBERS) if name == "p" or name in needs}
+        document = {
+            "sycam": 1, "oracle": oracle, "jobs": len(query), "images": len(query._images), "channels": query._images.shape[1],
+            "height": query.heatmaps.shape[1], "width": query.heatmaps.shape[2], "classes": query.classes.tolist(), **numbers,
+            "names": query.names, "image_index": query.image_index.tolist(), "batch": query.batch,
+            "fill": None if query._fill is None else query._fill.flatten().tolist(), "files": files,
+        }  # fmt: skip
+        path = self.folder / "query.json"
+        path.write_text(json.dumps(document, ensure_ascii=False), encoding="utf-8")
+        return path
+
+    def answer(self, path: str) -> tuple[Path, int, int]:
+        """Asks the network about images [M, 3, H, W] in a raw float32 file.
+
+        Returns:
+            The raw float32 file of probabilities [M, C], M and C.
+
+        Raises:
+            SycamError: there is no such file, or its size is no number of images.
+        """
+        shape = tuple(self.query._images.shape[1:])
+        try:
+            values = np.fromfile(path, dtype=TYPES["float32"])
+        except OSError as problem:
+            raise SycamError(f"asks about images in {path}, which cannot be read: {problem.strerror}") from None
+        each = math.prod(shape)
+        if not len(values) or len(values) % each:
+            raise SycamError(f"asks about images in {path}: {len(values)} numbers are no images of {'x'.join(map(str, shape))}")
+        images = torch.from_numpy(values.astype(np.float32)).view(-1, *shape).to(self.query._images)
+        probabilities = self.query.ask(images)
+        found = self._file("probabilities", probabilities, "float32")
+        return Path(found["path"]), len(images), probabilities.shape[1]
+
+    def _file(self, name: str, tensor: Tensor, kind: str) -> dict[str, Any]:
+        file = self.folder / f"{name}.{'f32' if kind == 'float32' else 'u8'}"
+        tensor.detach().cpu().numpy().astype(TYPES[kind]).tofile(file)
+        return {"path": str(file), "type": kind, "shape": list(tensor.shape)}
+
+
+def read_tensor(file: dict[str, Any]) -> Tensor:
+    """The tensor that `Exchange` wrote."""
+    values = np.fromfile(file["path"], dtype=TYPES[file["type"]])
+    return torch.from_numpy(values.astype(values.dtype.newbyteorder("="))).view(file["shape"])
