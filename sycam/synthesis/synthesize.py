@@ -237,7 +237,7 @@ def _images(
     if isinstance(images, ImageSource):
         return images.load(network.preprocessing, limit, seed)
     if images is not None and not isinstance(images, (str, Path)):
-        raise SycamError(f"images are a path, an ImageSource or an ImageSet, not {type(images).__name__}: see load_images")
+        raise SycamError(f"images are a path or an ImageSet, not {type(images).__name__}: see load_images, or ImageSource")
     if images is None:
         if model != "embedded":
             raise SycamError(

@@ -1,8 +1,8 @@
 """Every way to plug in an oracle, each with the worked example of `examples/`, and every way in which one fails."""
 
 import json
-import os
 import re
+import shlex
 import sqlite3
 import subprocess
 import sys
@@ -81,7 +81,7 @@ if sys.argv[1] == "describe":
 query = json.load(open(sys.argv[1]))
 heat, images = (np.fromfile(query["files"][k]["path"], "<f4").reshape(query["files"][k]["shape"]) for k in ("heatmaps", "images"))
 edited = images[query["image_index"]] * heat[:, None]
-(edited.astype("<f4")).tofile("asked.f32" if False else query["files"]["images"]["path"] + ".asked")
+edited.astype("<f4").tofile(query["files"]["images"]["path"] + ".asked")
 print("ask", query["files"]["images"]["path"] + ".asked", flush=True)
 path, count, classes = input().split()
 found = np.fromfile(path, "<f4").reshape(int(count), int(classes))[range(query["jobs"]), query["classes"]]
@@ -131,7 +131,9 @@ def test_a_program_that_fails(write, body, message):
 def test_a_program_that_hangs_is_ended_with_all_it_started(write, tmp_path):
     oracle = load_oracle(str(write(program(f"sleep 300 & echo $! > {tmp_path}/pid; wait"), "mine")), timeout=0.5)
     start = time.monotonic()
-    with pytest.raises(OracleError, match=r"mine gave no answer within 0.5 s and was ended; asked about dark.png, bright.png") as info:
+    with pytest.raises(
+        OracleError, match=r"mine gave no answer within 0.5 s and was ended; asked about dark.png, bright.png"
+    ) as info:
         oracle(bright_query())
     assert info.value.timed_out
     assert time.monotonic() - start < 10
@@ -285,7 +287,9 @@ def test_a_hanging_python_oracle_is_interrupted_though_it_catches_everything(wri
         mine.timeout = 0.3
     """)
     for oracle in (load_oracle(f"{path}:mine"), load_oracle(f"{path}:mine", timeout=0.2)):
-        with pytest.raises(OracleError, match=r"mine gave no answer within 0.[23] s and was interrupted; asked about dark") as info:
+        with pytest.raises(
+            OracleError, match=r"mine gave no answer within 0.[23] s and was interrupted; asked about dark"
+        ) as info:
             oracle(bright_query())
         assert info.value.timed_out
     for text in ("timeout = 0", "timeout = 'soon'", "own_process = 1"):
@@ -399,9 +403,6 @@ def test_skip_leaves_the_candidate_out_and_goes_on(write, tmp_path, kind):
     assert [status for status, _, _ in rows if status not in ("oracle-error", "same-heatmap", "same-on-images", "invalid")]
     log = (tmp_path / "run" / "oracle-errors.txt").read_text()
     assert ("Traceback" in log) == (kind == "raises")
-    # The same search, where the oracle is merely bad instead of failing on the same candidates, has the same answer.
-    tame = write(PICKY.format(level=level, action="hot = torch.where(wide, 0, hot)"))
-    assert search_with(path, on_error="skip").score <= search_with(tame).score + 1e-9
 
 
 @pytest.mark.parametrize("kind", ["raises", "hangs"])
@@ -471,15 +472,16 @@ def test_faults_of_a_plug_in_are_exit_code_2_without_a_traceback(write, run, tmp
     scored = ["score", "gradcam", "--limit", 4, "--oracle", f"{path}:mine"]
     code, out, err = run(*scored)
     assert (code, out) == (2, "")
-    assert re.search(r"error: oracle .*mine failed at .*mine.py:2: ZeroDivisionError: division by zero; asked about \S+ \(--trace", err)
+    assert re.search(
+        r"error: oracle .*mine failed at .*mine.py:2: ZeroDivisionError: division by zero; asked about \S+ \(--trace", err
+    )
     assert "Traceback" not in err
     code, _, err = run(*scored, "--traceback")
     assert code == 2
     assert "Traceback (most recent call last)" in err
     assert "return query.heatmaps.mean((-2, -1)) / (1 / 0)" in err
-    code, _, err = run("score", "all", "--limit", 2, "--oracle", f"{path}:mine", "--on-error", "skip", "--json", "--shap-orderings", 2,
-                       "--opti-steps", 1, "--noise-samples", 1, "--path-steps", 1)  # fmt: skip
-    assert code == 2
+    code, _, err = run("score", "gradcam", "LayerCAM", "--limit", 2, "--oracle", f"{path}:mine", "--on-error", "skip")
+    assert (code, err.count("is skipped: oracle"), "can have none of these CAMs" in err) == (2, 2, True)
     code, _, err = run("synth", "gradient", "--limit", 8, "--budget", 4, "--oracle", f"{path}:mine", "--out", tmp_path / "run",
                        "--json")  # fmt: skip
     assert (code, "Traceback" in err, "ZeroDivisionError" in err) == (2, False, True)
@@ -493,23 +495,22 @@ def test_faults_of_a_plug_in_are_exit_code_2_without_a_traceback(write, run, tmp
 # --- docs -----------------------------------------------------------------------------------------------------------------
 
 
-def test_the_examples_of_the_docs_run(tmp_path, monkeypatch):
-    """Every block of docs/oracles.md: python ones are written as mine.py and run, shell ones are run as they stand."""
+def test_the_examples_of_the_docs_run(tmp_path, monkeypatch, run):
+    """Every block of docs/oracles.md: python ones are written as mine.py, shell ones are run line by line as they stand."""
     blocks = re.findall(r"^```(\w+)\n(.*?)^```$", DOCS.read_text(), re.M | re.S)
-    assert {kind for kind, _ in blocks} >= {"python", "sh", "lisp"}
+    assert {kind for kind, _ in blocks} == {"python", "sh", "lisp"}
     (tmp_path / "examples").symlink_to(EXAMPLES)
-    environment = {
-        **os.environ, "PYTHONPATH": str(EXAMPLES.parent), "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "COLUMNS": "100",
-    }  # fmt: skip
-    (tmp_path / "bin").mkdir()
-    (tmp_path / "bin" / "sycam").write_text(f"#!{sys.executable}\nfrom sycam.cli import main\nmain()\n")
-    (tmp_path / "bin" / "sycam").chmod(0o755)
-    environment["PATH"] = f"{tmp_path / 'bin'}:{environment['PATH']}"
+    monkeypatch.chdir(tmp_path)
     for kind, text in blocks:
         if kind == "python":
             (tmp_path / "mine.py").write_text(text)
         elif kind == "lisp":
             assert text.strip() in (EXAMPLES / "cold_background.sy").read_text()
         else:
-            done = subprocess.run(["sh", "-e", "-c", text], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120)
-            assert done.returncode == 0, done.stderr
+            for name, *arguments in map(shlex.split, text.splitlines()):
+                if name == "sycam":
+                    code, _, err = run(*arguments)
+                else:
+                    done = subprocess.run([name, *arguments], capture_output=True, text=True, timeout=60)
+                    code, err = done.returncode, done.stderr
+                assert code == 0, err
