@@ -10,7 +10,7 @@ from importlib import import_module
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
-from .errors import SycamError
+from .errors import SycamError, Unavailable
 
 if TYPE_CHECKING:
     from .api import heatmaps, score
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "METRICS", "TERMINALS", "Cam", "ImageSet", "ImageSource", "Metric", "Network", "Observer", "Preprocessing", "Progress",
-    "Query", "Result", "Settings", "SycamError", "TerminalSettings", "View", "find_cam", "find_cams", "heatmaps",
+    "Query", "Result", "Settings", "SycamError", "TerminalSettings", "Unavailable", "View", "find_cam", "find_cams", "heatmaps",
     "known_cams", "load_dataset", "load_images", "load_network", "register_metric", "register_terminal", "score",
     "synthesize",
 ]  # fmt: skip

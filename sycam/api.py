@@ -12,11 +12,13 @@ from sycam.cams import AnyCam, Cam, find_cam
 from sycam.comparison import compare
 from sycam.errors import SycamError
 from sycam.images import ImageSet
+from sycam.metrics.protocol import DEFAULT, Protocol, find_protocol
 from sycam.metrics.registry import Metric
-from sycam.network import Network, load_network
+from sycam.network import Network
 from sycam.oracle.metric_oracle import require_masks
 from sycam.run.result import Result, cam_heatmaps
 from sycam.synthesis.goals import find_metric
+from sycam.synthesis.protocols import under_protocol
 from sycam.terminals import TerminalSettings
 
 CamLike = str | Path | Cam | Baseline | Result
@@ -74,24 +76,30 @@ def score(
     layer: str | None = None,
     classes: Tensor | None = None,
     settings: TerminalSettings | None = None,
+    protocol: str | Path | Protocol | None = None,
 ) -> Tensor:
     """The metric of one CAM on each image.
 
     Args:
         cam: see `heatmaps`.
-        metric: a name of `sycam list metrics`, `file.py:Name` of your own, or a `Metric`.
+        metric: a name of `sycam list metrics`, a weighted sum of such, `file.py:Name` of your own, or a `Metric`.
         model: see `heatmaps`.
         images: pixels with labels and masks, from `load_images`.
-        layer, classes, settings: see `heatmaps`.
+        layer, settings: see `heatmaps`.
+        classes: see `heatmaps`; where None, those of the protocol.
+        protocol: "adcc" (where None), "opticam", "rise", a TOML file or a `Protocol`: what masked pixels become, and of a model
+            that is not yet a `Network` the preprocessing and layer.
 
     Returns:
-        [N] float64 on the CPU, in the metric's own units.
+        [N] float64 on the CPU, in the metric's own units; of a metric that is no mean over images its parts, [N, P], which
+        `Metric.aggregate` makes a score of.
 
     Raises:
         SycamError: as `heatmaps`; the metric needs masks and an image has none; the CAM is not finite on an image.
 
     >>> from sycam.embedded import images_csv
     >>> from sycam.images import load_images
+    >>> from sycam.network import load_network
     >>> network = load_network("embedded")
     >>> images = load_images(images_csv(), network.preprocessing, limit=8)
     >>> score("gradcam", "average-gain", network, images).shape
@@ -100,12 +108,16 @@ def score(
     chosen = _cam(cam)
     if not isinstance(images, ImageSet):
         raise SycamError(f"score takes an ImageSet, from load_images(path, network.preprocessing), not {type(images).__name__}")
-    network = _network(model, layer, images.pixels)
+    chosen_protocol = find_protocol(protocol)
+    network = _network(model, layer, images.pixels, chosen_protocol)
+    if classes is None and chosen_protocol.classes == "labelled":
+        classes = images.labels
     _check_classes(classes, len(images), network)
     settings = settings or (cam.terminal_settings if isinstance(cam, Result) else None)
     asked = find_metric(metric)
     require_masks(asked, images)
-    return compare([chosen], [asked], network, images, classes, settings=settings).scores[asked.name][0]
+    found = compare([chosen], [asked], network, images, classes, settings=settings, protocol=chosen_protocol)
+    return found.scores[asked.name][0]
 
 
 def _check_classes(classes: Tensor | None, count: int, network: Network) -> None:
@@ -125,14 +137,14 @@ def _cam(cam: CamLike) -> AnyCam:
     return cam if isinstance(cam, Cam | Baseline) else find_cam(str(cam))
 
 
-def _network(model: nn.Module | Network | str, layer: str | None, images: Tensor) -> Network:
+def _network(model: nn.Module | Network | str, layer: str | None, images: Tensor, protocol: Protocol = DEFAULT) -> Network:
     if isinstance(model, Network):
         if layer is not None and layer != model.layer:
             raise SycamError(f"this Network is read at {model.layer!r}, not {layer!r}: load another one")
         return model
     if isinstance(model, nn.Module):
         device = next((p.device for p in model.parameters()), torch.device("cpu"))
-        return load_network(model, layer=layer, size=images.shape[-1], device=device)
+        return under_protocol(protocol, model, {"layer": layer, "size": images.shape[-1], "device": device})
     if not isinstance(model, str):
         raise SycamError(f"a model is an nn.Module, a Network or a name, not {type(model).__name__}")
-    return load_network(model, layer=layer)
+    return under_protocol(protocol, model, {"layer": layer})

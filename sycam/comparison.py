@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -10,12 +10,13 @@ from torch import Tensor
 
 from sycam.baselines import Baseline
 from sycam.cams import AnyCam, Cam
-from sycam.errors import SycamError
+from sycam.errors import OracleError, SycamError, Unavailable
 from sycam.images import ImageSet
+from sycam.metrics.protocol import DEFAULT, Protocol
 from sycam.metrics.registry import Metric
 from sycam.network import Network
 from sycam.network.batching import images_at_once
-from sycam.oracle import Failures, MetricOracle, TerminalCache
+from sycam.oracle import Drawable, Failures, MetricOracle, TerminalCache
 from sycam.terminals import TerminalSettings, View
 
 
@@ -25,15 +26,20 @@ class Comparison:
 
     Attributes:
         cams: those that were scored, in the order they were named.
-        scores: metric's name to [len(cams), n] float64, over the n images that the metric can be asked about.
+        scores: metric's name to [len(cams), n] float64, over the n images that the metric can be asked about; [len(cams), n, P]
+            of a metric with P parts. NaN where the metric failed, or was not asked any more.
         skipped: each CAM that this network or these images cannot have, and why.
         without_mask: metric's name to how many images it left out because they have no mask; only where some were.
+        empty: CAM's name to on how many images its heatmap is empty, nowhere positive; only where it is on some.
+        failed: a CAM, the name of a metric that failed on it, and why. A CAM that no metric scored is among `skipped` instead.
     """
 
     cams: list[AnyCam]
     scores: dict[str, Tensor]
     skipped: list[tuple[AnyCam, str]] = field(default_factory=list)
     without_mask: dict[str, int] = field(default_factory=dict)
+    empty: dict[str, int] = field(default_factory=dict)
+    failed: list[tuple[AnyCam, str, str]] = field(default_factory=list)
 
 
 def compare(
@@ -44,11 +50,12 @@ def compare(
     classes: Tensor | None = None,
     *,
     settings: TerminalSettings | None = None,
-    skip: bool = False,
+    optional: Collection[AnyCam] = (),
+    protocol: Protocol = DEFAULT,
     on_error: str = "stop",
     on_batch: Callable[[int], None] | None = None,
 ) -> Comparison:
-    """Scores every CAM by every metric, each image's terminals computed once.
+    """Scores every CAM by every metric, each image's terminals computed once and masked passes shared by all metrics.
 
     Args:
         cams: terms, baselines and controls, in any order.
@@ -57,13 +64,16 @@ def compare(
         images: pixels, labels, masks.
         classes: [N], the image class that is explained; None for the predicted one.
         settings: samples, steps, orderings and the seed of the terminals, and of Random-CAM.
-        skip: leave a CAM out, with its reason, where the network cannot give a terminal it uses, where it cannot have the
-            baseline, or where it is not finite on an image; False to raise then.
-        on_error: "stop" raises where a metric fails on a CAM, "skip" leaves that CAM out, with its reason.
+        optional: of the CAMs, those that are left out, with the reason, where one of their terminals or they themselves are
+            `Unavailable`: the network cannot give them, an extra is not installed, or they are not finite on an image.
+        protocol: what masked pixels become; class and layer are as given here.
+        on_error: "stop" ends where a metric fails; "skip" goes on, without the score of that metric and CAM.
         on_batch: told after each batch of terminals how many images are done.
 
     Raises:
-        SycamError: a metric needs masks and no image has one; or, unless `skip`, what is said there.
+        SycamError: a metric needs masks and no image has one.
+        OracleError: a metric failed under "stop"; its `result` is the comparison as far as it had come.
+        Unavailable: what is said there, of a CAM that is not optional.
 
     >>> from sycam.cams import find_cams
     >>> from sycam.embedded import images_csv
@@ -73,71 +83,163 @@ def compare(
     >>> network = load_network("embedded")
     >>> images = load_images(images_csv(), network.preprocessing, limit=4)
     >>> cams = [*find_cams("CAM"), *find_cams("Grad-CAM"), *find_cams("controls")]
-    >>> found = compare(cams, [metric("iou")], network, images, skip=True)
+    >>> found = compare(cams, [metric("iou")], network, images, optional=cams)
     >>> [cam.name for cam in found.cams], found.scores["iou"].shape
     (['Grad-CAM', 'Fake-CAM', 'Random-CAM', 'Centre-Gaussian'], torch.Size([4, 4]))
     >>> [(cam.name, reason[:39]) for cam, reason in found.skipped]
     [('CAM', 'terminal fc: no global average pooling ')]
     """
-    refused: dict[str, str] | None = {} if skip else None
     names = sorted({name for cam in cams for name in cam.terminals})
-    cache = TerminalCache(network, images, names, classes, settings=settings, on_batch=on_batch, refused=refused)
-    reasons: dict[int, str] = {}  # by place in `cams`
-    for place, cam in enumerate(cams):
-        missing = [name for name in cam.terminals if name in (refused or {})]
-        if missing:
-            reasons[place] = (refused or {})[missing[0]]
-    failures = Failures(on_error)
-    oracles = [_Asked(metric, cache, failures) for metric in metrics]
-    values = {m.metric.name: torch.full((len(cams), len(m.places)), torch.nan, dtype=torch.float64) for m in oracles}
-    _score_terms(cams, oracles, values, reasons, skip)
-    _score_baselines(cams, cache, oracles, values, reasons, skip)
-    kept = [place for place in range(len(cams)) if place not in reasons]
-    return Comparison(
-        [cams[place] for place in kept],
-        {name: scores[kept] for name, scores in values.items()},
-        [(cams[place], reason) for place, reason in sorted(reasons.items())],
-        {m.metric.name: len(images) - len(m.places) for m in oracles if len(m.places) < len(images)},
+    needed = {name for cam in cams if cam not in optional for name in cam.terminals}
+    cache = TerminalCache(
+        network, images, names, classes, settings=settings, on_batch=on_batch, optional={*names} - needed - {"A"}
     )
+    oracles = [_Asked(group, cache, protocol, on_error) for group in _groups(metrics, cache)]
+    table = _Table.of(cams, oracles)
+    for place, cam in enumerate(cams):
+        missing = [name for name in cam.terminals if name in cache.refused]
+        if missing:
+            table.reasons[place] = cache.refused[missing[0]]
+    try:
+        _score_terms(cams, oracles, table, optional)
+        _score_baselines(cams, cache, oracles, table, optional)
+    except OracleError as error:
+        error.result = table.comparison(cams, oracles, len(images))
+        raise
+    return table.comparison(cams, oracles, len(images))
+
+
+@dataclass
+class _Table:
+    """What is known so far of each CAM, by its place in `cams`.
+
+    Attributes:
+        values: metric's name to [CAMs, n] or [CAMs, n, P], NaN where not known.
+        empty: [CAMs], on how many images its heatmap is empty.
+        reasons: why a CAM is skipped.
+        failed: why a metric has no score of a CAM.
+    """
+
+    values: dict[str, Tensor]
+    empty: Tensor
+    reasons: dict[int, str] = field(default_factory=dict)
+    failed: dict[tuple[int, str], str] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, cams: Sequence[AnyCam], asked: list[_Asked]) -> _Table:
+        """Nothing is known yet."""
+        values = {
+            m.name: torch.full((len(cams), len(one.places), *m.best_parts().shape), torch.nan, dtype=torch.float64)
+            for one in asked for m in one.metrics
+        }  # fmt: skip
+        return cls(values, torch.zeros(len(cams), dtype=torch.int64))
+
+    def comparison(self, cams: Sequence[AnyCam], asked: list[_Asked], images: int) -> Comparison:
+        """The table without the CAMs of which no metric has a score."""
+        whys: dict[int, str] = {}
+        for (place, name), reason in self.failed.items():
+            self.values[name][place] = torch.nan
+            whys.setdefault(place, reason)
+        for place in range(len(cams)):
+            if all(bool(values[place].isnan().all()) for values in self.values.values()):
+                self.reasons.setdefault(place, whys.get(place, "not scored by the time that a metric failed"))
+        kept = [place for place in range(len(cams)) if place not in self.reasons]
+        return Comparison(
+            [cams[place] for place in kept],
+            {name: scores[kept] for name, scores in self.values.items()},
+            [(cams[place], reason) for place, reason in sorted(self.reasons.items())],
+            {m.name: images - len(one.places) for one in asked for m in one.metrics if len(one.places) < images},
+            {cams[place].name: int(self.empty[place]) for place in kept if self.empty[place]},
+            [(cams[place], name, reason) for (place, name), reason in self.failed.items() if place in kept],
+        )
+
+
+def _groups(metrics: Sequence[Metric], cache: TerminalCache) -> list[list[Metric]]:
+    """Metrics that are asked about the same images, and so share their passes."""
+    everyone = bool(cache.images.has_mask.all())
+    groups = [[m for m in metrics if everyone or not m.needs_masks], [m for m in metrics if not everyone and m.needs_masks]]
+    return [group for group in groups if group]
 
 
 class _Asked:
-    """One metric on the images that it can be asked about.
+    """Metrics on the images that they can be asked about.
 
     Attributes:
         places: [n], where these stand among all images.
     """
 
-    def __init__(self, metric: Metric, cache: TerminalCache, failures: Failures) -> None:
-        self.metric, self.failures = metric, failures
+    def __init__(self, metrics: list[Metric], cache: TerminalCache, protocol: Protocol, on_error: str) -> None:
+        self.metrics, self._protocol = metrics, protocol
         self.places = torch.arange(len(cache))
-        if metric.needs_masks and not bool(cache.images.has_mask.all()):
+        if metrics[0].needs_masks and not bool(cache.images.has_mask.all()):
             self.places = cache.images.has_mask.nonzero()[:, 0]
             if not len(self.places):
                 raise SycamError(
-                    f"metric {metric.name!r} needs masks or boxes, and no image has any: give them with --masks or --boxes"
+                    f"metric {metrics[0].name!r} needs masks or boxes, and no image has any: give them with --masks or --boxes"
                 )
             cache = cache.select(self.places)
-        self.oracle = MetricOracle(cache, metric)
+        self.oracle = MetricOracle(cache, metrics, protocol=protocol)
+        self._failures = {metric.name: Failures(on_error) for metric in metrics}
+        self._stop = on_error == "stop"
 
-    def score(self, maps: Tensor, images: Tensor) -> tuple[Tensor, dict[int, str]]:
-        """Scores [C, B] of maps [C, B, h, w] on these of its images, and why some CAMs have none."""
+    def score(self, table: _Table, rows: Sequence[int], columns: Tensor, maps: Tensor, cams: Sequence[Drawable]) -> None:
+        """Fills in the scores of CAMs at these rows [C] of the table on these of its images [B], from their maps [C, B, h, w].
 
-        def ask(rows: Tensor, columns: Tensor) -> Tensor:
-            return self.oracle.score(maps[rows.to(maps.device)][:, columns.to(maps.device)], images[columns])
+        Raises:
+            OracleError: a metric failed under "stop"; what was scored before it is filled in.
+        """
+        asked = [metric for metric in self.metrics if self._failures[metric.name].given_up is None]
+        oracle = self.oracle if asked == self.oracle.metrics else MetricOracle(self.oracle.cache, asked, protocol=self._protocol)
+        lost: dict[str, OracleError] = {}
+        scores = oracle.score_each(maps, columns, cams, lost, self._stop) if asked else []
+        for metric, found in zip(asked, scores, strict=True):
+            table.values[metric.name][torch.tensor(rows)[:, None], columns] = found
+            if metric.name not in lost:
+                self._failures[metric.name].answered()
+        for name in lost:
+            self._score_alone(name, table, rows, columns, maps, cams, lost[name])
+        for metric in self.metrics:
+            given_up = self._failures[metric.name].given_up
+            if metric not in asked and given_up is not None:
+                table.failed.update({(row, metric.name): f"not asked any more: {given_up}" for row in rows})
 
-        found, failed = self.failures.attempt(ask, len(maps), len(images))
-        if self.failures.given_up is not None:
-            raise self.failures.given_up
-        return found, {row: str(error) for row, error in failed.items()}
+    def _score_alone(
+        self,
+        name: str,
+        table: _Table,
+        rows: Sequence[int],
+        columns: Tensor,
+        maps: Tensor,
+        cams: Sequence[Drawable],
+        error: OracleError,
+    ) -> None:
+        """Asks a metric that failed about fewer CAMs at a time, so that only those are left out on which it fails; under "stop"
+        only to find the image."""
+        failures = self._failures[name]
+        oracle = MetricOracle(self.oracle.cache, next(one for one in self.metrics if one.name == name), protocol=self._protocol)
+        where = torch.arange(len(columns))
+        if self._stop:
+            names = oracle.cache.images.names
+            where = torch.tensor(
+                [i for i, column in enumerate(columns.tolist()) if names[column] in error.images] or where.tolist()
+            )
+
+        def ask(some: Tensor, images: Tensor) -> Tensor:
+            chosen = maps[some.to(maps.device)][:, where[images].to(maps.device)]
+            return oracle.score(chosen, columns[where[images]], [cams[i] for i in some.tolist()])
+
+        found, failed = failures.attempt(ask, len(maps), len(where), parts=len(oracle.metric.parts), known=error)
+        if failures.given_up is not None and self._stop:
+            raise failures.given_up
+        table.values[name][torch.tensor(rows)[:, None], columns[where]] = found
+        for row, why in failed.items():
+            table.failed[rows[row], name] = str(why or f"not asked any more: {failures.given_up}")
 
 
-def _score_terms(
-    cams: Sequence[AnyCam], asked: list[_Asked], values: dict[str, Tensor], reasons: dict[int, str], skip: bool
-) -> None:
-    places = [place for place, cam in enumerate(cams) if isinstance(cam, Cam) and place not in reasons]
+def _score_terms(cams: Sequence[AnyCam], asked: list[_Asked], table: _Table, optional: Collection[AnyCam]) -> None:
+    places = [place for place, cam in enumerate(cams) if isinstance(cam, Cam) and place not in table.reasons]
     for one in asked:
-        here = [place for place in places if place not in reasons]
+        here = [place for place in places if place not in table.reasons]
         terms = [cam.term for cam in (cams[place] for place in here) if isinstance(cam, Cam)]
         if not terms:
             continue
@@ -145,21 +247,15 @@ def _score_terms(
         for row, place in enumerate(here):
             if not bool(finite[row].all()):
                 image = one.oracle.cache.images.names[int((~finite[row]).nonzero()[0, 0])]
-                reasons[place] = _not_finite(cams[place], image, skip)
-        rows = [row for row, place in enumerate(here) if place not in reasons]
+                table.reasons[place] = _not_finite(cams[place], image, optional)
+            table.empty[place] = torch.maximum(table.empty[place], (maps[row].flatten(1).amax(1) <= 0).sum().cpu())
+        rows = [row for row, place in enumerate(here) if place not in table.reasons]
         if rows:
-            scores, failed = one.score(maps[rows], torch.arange(len(one.places)))
-            values[one.metric.name][[here[row] for row in rows]] = scores
-            reasons.update({here[rows[row]]: reason for row, reason in failed.items()})
+            one.score(table, [here[row] for row in rows], torch.arange(len(one.places)), maps[rows], [terms[row] for row in rows])
 
 
 def _score_baselines(
-    cams: Sequence[AnyCam],
-    cache: TerminalCache,
-    asked: list[_Asked],
-    values: dict[str, Tensor],
-    reasons: dict[int, str],
-    skip: bool,
+    cams: Sequence[AnyCam], cache: TerminalCache, asked: list[_Asked], table: _Table, optional: Collection[AnyCam]
 ) -> None:
     """Batch by batch, so that baselines share the batch's passes and only one batch's maps of image size are held."""
     baselines = {place: cam for place, cam in enumerate(cams) if isinstance(cam, Baseline)}
@@ -170,30 +266,27 @@ def _score_baselines(
         at = slice(int(batch[0]), int(batch[-1]) + 1)
         view = View(network, images.normalised(at, network), cache.classes[at], settings=cache.settings)
         for place, baseline in baselines.items():
-            if place in reasons:
+            if place in table.reasons:
                 continue
             try:
                 maps, finite = baseline.maps(view)
-            except SycamError as problem:
-                if not skip:
+            except Unavailable as problem:
+                if baseline not in optional:
                     raise
-                reasons[place] = str(problem)
+                table.reasons[place] = str(problem)
                 continue
             if not bool(finite.all()):
-                reasons[place] = _not_finite(baseline, images.names[at][int((~finite).nonzero()[0, 0])], skip)
+                table.reasons[place] = _not_finite(baseline, images.names[at][int((~finite).nonzero()[0, 0])], optional)
                 continue
+            table.empty[place] += int((maps.flatten(1).amax(1) <= 0).sum())
             for one in asked:
                 inside = (one.places >= at.start) & (one.places < at.stop)
                 if bool(inside.any()):
                     chosen = maps[(one.places[inside] - at.start).to(maps.device)]
-                    scores, failed = one.score(chosen[None], inside.nonzero()[:, 0])
-                    values[one.metric.name][place, inside] = scores[0]
-                    if failed:
-                        reasons[place] = failed[0]
+                    one.score(table, [place], inside.nonzero()[:, 0], chosen[None], [baseline])
 
 
-def _not_finite(cam: AnyCam, image: str, skip: bool) -> str:
-    reason = f"it is NaN or infinite on {image}"
-    if not skip:
-        raise SycamError(f"{cam.name} is NaN or infinite on {image}")
-    return reason
+def _not_finite(cam: AnyCam, image: str, optional: Collection[AnyCam]) -> str:
+    if cam not in optional:
+        raise Unavailable(f"{cam.name} is NaN or infinite on {image}")
+    return f"it is NaN or infinite on {image}"

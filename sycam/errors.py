@@ -39,3 +39,11 @@ def asked_about(images: Sequence[str]) -> str:
     named = list(dict.fromkeys(images))
     more = len(named) - 3
     return f"asked about {', '.join(named[:3])}" + (f" and {more} more image{'s' if more > 1 else ''}" if more > 0 else "")
+
+
+class Unavailable(SycamError):
+    """This network, these images or this installation cannot give what was asked, and other things they can.
+
+    Terminals and baselines raise it, with the reason. Who asks for many at once, as `sycam score all` does, leaves that one out
+    and says why; named alone it is an error like any other.
+    """

@@ -10,9 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from sycam.baselines.registry import register_baseline
-from sycam.errors import SycamError
+from sycam.errors import Unavailable
 from sycam.heatmap import minmax, upsample
-from sycam.network.hooks import evaluating
 from sycam.terminals.view import View
 
 
@@ -28,20 +27,17 @@ def full_grad(view: View) -> Tensor:
     and what it returns has the image's size.
 
     Raises:
-        SycamError: no gradient reaches the input.
+        Unavailable: no gradient reaches the input.
     """
     network = view.network
-    with torch.inference_mode(False), torch.enable_grad(), evaluating(network.model), _adding_zeros(network.model) as found:
+    with torch.inference_mode(False), torch.enable_grad(), _adding_zeros(network.model) as found:
         leaf = view.images.detach().clone().requires_grad_()
         logits = network.differentiable(leaf * 1)  # · 1: a model may change its input in place
         y = logits.gather(1, view.classes.clone()[:, None]).sum()
-        if not y.requires_grad:
-            raise SycamError(f"FullGrad: no gradient reaches the input of {network.name}, which switches gradients off")
         grads = torch.autograd.grad(y, [leaf, *(zeros for _, zeros in found)], allow_unused=True)
-    network.passes.full += len(view)
     network.passes.backward += len(view)
     if grads[0] is None:
-        raise SycamError(f"FullGrad: no gradient reaches the input of {network.name}")
+        raise Unavailable(f"FullGrad: no gradient reaches the input of {network.name}")
     size = (view.images.shape[-2], view.images.shape[-1])
     total = upsample(minmax((grads[0] * leaf.detach()).abs()), size).sum(1)
     for (bias, _), grad in zip(found, grads[1:], strict=True):

@@ -13,10 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from sycam.baselines.registry import register_baseline
-from sycam.errors import SycamError
+from sycam.errors import Unavailable
 from sycam.heatmap import upsample
 from sycam.network.batching import images_at_once
-from sycam.network.hooks import evaluating
 from sycam.network.network import Network
 from sycam.terminals.view import View
 
@@ -84,23 +83,23 @@ def poly_layers(network: Network) -> list[Call]:
             call = module, counts.get(module, 0)
             counts[module] = call[1] + 1
             if isinstance(output, Tensor) and output.ndim == 4:
-                order.append((call, output.shape[2:]))
+                order.append((call, output.shape[1:]))
 
         handles = [module.register_forward_hook(note) for module in network.model.modules()]
         side = network.preprocessing.size
         weight = next(network.model.parameters())
         try:
-            with evaluating(network.model), torch.no_grad():
-                network.model(torch.zeros(1, len(network.preprocessing.mean), side, side).to(weight))
+            network.logits(torch.zeros(1, len(network.preprocessing.mean), side, side, dtype=weight.dtype))
         finally:
             for handle in handles:
                 handle.remove()
         target = network.model.get_submodule(network.layer)
-        last = next((place for place, (call, _) in enumerate(order) if call[0] is target), None)
-        if last is None:
-            raise SycamError(f"Poly-CAM: layer {network.layer!r} of {network.name} returns no maps [N, K, h, w]")
-        size = order[last][1]
-        finest = {s: call for call, s in order[:last] if s[0] > size[0] and s[1] > size[1]}  # the last call of each size
+        maps = (network.channels, *network.map_size)
+        last = next((place for place, (call, shape) in enumerate(order) if call[0] is target and shape == maps), None)
+        if last is None:  # tokens, or channels last
+            raise Unavailable(f"Poly-CAM: layer {network.layer!r} of {network.name} returns no maps [N, K, h, w]")
+        h, w = network.map_size
+        finest = {tuple(s[1:]): call for call, s in order[:last] if s[1] > h and s[2] > w}  # the last call of each size
         calls = [finest[s] for s in sorted(finest, key=lambda s: -s[0] * s[1])]
         network.memo["poly_layers"] = [*calls, order[last][0]]
     return list(network.memo["poly_layers"])

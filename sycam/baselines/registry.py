@@ -53,7 +53,8 @@ class Baseline:
             was not, the map is zero.
 
         Raises:
-            SycamError: the network cannot have this CAM; the function did not return [N, h, w].
+            SycamError: the function did not return [N, h, w].
+            Unavailable: the network cannot have this CAM.
         """
         found = self.compute(view).detach()
         if found.ndim != 3 or len(found) != len(view) or not found.is_floating_point():

@@ -41,6 +41,8 @@ def find_cams(spec: str) -> list[AnyCam]:
     if spec in GROUPS:
         kinds = GROUPS[spec]
         return [cam for cam in named if cam.kind in kinds]
+    if not spec.strip():
+        raise SycamError("no CAM was named: give a name of `sycam list cams`, a .sy file, a run's folder, or a term")
     path = Path(spec)
     if path.is_dir():
         answer = path / "answer.sy"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from . import check, explain, listing, score, synth
+from . import check, compare, explain, listing, score, synth
 
 app = typer.Typer(
     name="sycam",
@@ -16,6 +16,7 @@ app = typer.Typer(
 )
 app.command("synth")(synth.synth)
 app.command("score")(score.score)
+app.command("compare")(compare.compare)
 app.command("explain")(explain.explain)
 app.command("check")(check.check)
 app.command("list")(listing.list_)

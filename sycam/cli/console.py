@@ -14,8 +14,8 @@ from rich.text import Text
 from sycam.errors import OracleError
 from sycam.metrics.registry import Metric
 
-out = Console(highlight=False, soft_wrap=False)
-err = Console(stderr=True, highlight=False)
+out = Console(highlight=False, soft_wrap=False, emoji=False)  # file.py:tv:name is no emoji
+err = Console(stderr=True, highlight=False, emoji=False)
 
 
 def fail(message: str) -> None:
@@ -57,15 +57,15 @@ def print_json(data: dict[str, Any]) -> None:
     sys.stdout.write(json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False, default=str) + "\n")
 
 
-def interval_text(interval: dict[str, float] | None, between: str = " ") -> str:
-    """`12.34 [11.20, 13.50]`, in per cent; a dash where there is nothing.
+def interval_text(interval: dict[str, float] | None, between: str = " ", scale: float = 100) -> str:
+    """`12.34 [11.20, 13.50]`, in per cent unless another scale is given; a dash where there is nothing.
 
     >>> interval_text({"mean": 0.1234, "lo": 0.112, "hi": 0.135})
     '12.34 [11.20, 13.50]'
     """
     if interval is None:
         return "–"
-    return f"{100 * interval['mean']:.2f}{between}[{100 * interval['lo']:.2f}, {100 * interval['hi']:.2f}]"
+    return f"{scale * interval['mean']:.2f}{between}[{scale * interval['lo']:.2f}, {scale * interval['hi']:.2f}]"
 
 
 def goal_text(goal: dict[str, Any]) -> str:

@@ -11,11 +11,9 @@ from rich.text import Text
 
 from sycam.baselines import BASELINES
 from sycam.cams import known_cams
-from sycam.errors import SycamError
 from sycam.images import DATASETS
-from sycam.metrics.plugin import load_oracle
-from sycam.metrics.registry import METRICS, Metric
-from sycam.plugins.entrypoints import installed_oracles
+from sycam.metrics.plugin import installed_metrics
+from sycam.metrics.registry import METRICS
 from sycam.terminals import TERMINALS
 from sycam.theory import OPERATORS
 from sygus.core import NAMES
@@ -45,7 +43,7 @@ def list_(what: Annotated[What, typer.Argument(help="What to list.")], as_json: 
         return
     for entry in entries:
         name, doc, source = entry.pop("name"), entry.pop("meaning", ""), entry.pop("source", "")
-        facts = ", ".join(value for value in entry.values() if value)
+        facts = ", ".join(f"passes: {value}" if key == "passes" else value for key, value in entry.items() if value)
         console.out.print(Text.assemble((name, "bold"), "  ", (facts, "cyan")))
         if doc:
             console.out.print(Padding(Text(doc.replace("\n", " ")), (0, 0, 0, 4)))
@@ -64,25 +62,14 @@ def _metrics() -> list[dict[str, str]]:
             "meaning": m.doc,
             "source": m.source,
         }
-        for m in sorted([*METRICS.values(), *_installed()], key=lambda m: m.name)
+        for m in sorted([*METRICS.values(), *installed_metrics(console.warn)], key=lambda m: m.name)
     ]
-
-
-def _installed() -> list[Metric]:
-    """Oracles that installed packages bring; one that cannot be loaded is told of, and left out."""
-    found = []
-    for name in installed_oracles():
-        try:
-            found.append(load_oracle(name))
-        except SycamError as problem:
-            console.warn(f"the installed oracle {name} cannot be loaded: {problem}")
-    return found
 
 
 def _terminals() -> list[dict[str, str]]:
     varies = {"pixel": "one for each channel and pixel", "channel": "one for each channel", "scalar": "one for the image"}
     return [
-        {"name": t.name, "sort": t.sort, "varies": varies[t.level], "passes": f"passes: {t.passes}", "meaning": t.doc,
+        {"name": t.name, "sort": t.sort, "varies": varies[t.level], "passes": t.passes, "meaning": t.doc,
          "source": t.source}
         for t in TERMINALS.values()
     ]  # fmt: skip
@@ -104,11 +91,11 @@ def _operators() -> list[dict[str, str]]:
 def _cams() -> list[dict[str, str]]:
     terms = [
         {"name": c.name, "kind": c.kind, "sort": str(c.term.sort), "terminals": f"over {', '.join(c.terminals)}",
-         "passes": f"passes: {c.passes}", "meaning": c.expression, "source": c.reference}
+         "passes": c.passes, "meaning": c.expression, "source": c.reference}
         for c in known_cams().values()
     ]  # fmt: skip
     functions = [
-        {"name": b.name, "kind": b.kind, "sort": b.expression, "passes": f"passes: {b.passes}", "meaning": b.doc.split("\n\n")[0],
+        {"name": b.name, "kind": b.kind, "sort": b.expression, "passes": b.passes, "meaning": b.doc.split("\n\n")[0],
          "source": b.reference}
         for b in sorted(BASELINES.values(), key=lambda b: b.kind)
     ]  # fmt: skip

@@ -10,7 +10,10 @@ import typer
 
 from sycam.errors import SycamError
 from sycam.images import ImageSource
-from sycam.network import Network, load_network
+from sycam.metrics.protocol import DEFAULT
+from sycam.metrics.protocol import Protocol as MetricProtocol
+from sycam.network import Network
+from sycam.synthesis.protocols import under_protocol
 from sycam.terminals import TerminalSettings
 
 from .console import show_tracebacks, warn
@@ -58,7 +61,13 @@ Mean = Annotated[Optional[str], typer.Option(help="Mean to subtract, in [0, 1]: 
 Std = Annotated[Optional[str], typer.Option(help="Standard deviation to divide by: one number, or three with commas.")]
 Limit = Annotated[Optional[int], typer.Option(help="At most so many images, drawn at random (see --seed).")]
 Seed = Annotated[int, typer.Option(help="Of every random choice.")]
-Classes = Annotated[str, typer.Option(help="The image class that is explained: 'predicted' or 'labelled'.")]
+Classes = Annotated[
+    Optional[str], typer.Option(help="The image class that is explained: 'predicted' or 'labelled'. By default the protocol's.")
+]
+Protocol = Annotated[
+    Optional[str],
+    typer.Option(help="adcc, opticam, rise, or a TOML file: masked pixels, class, preprocessing and layer. By default adcc."),
+]
 NoiseSamples = Annotated[Optional[int], typer.Option(min=1, help="Noisy copies: G_noise, G2_noise, G3_noise, score_noise [10].")]
 NoiseLevel = Annotated[
     Optional[float], typer.Option(min=0, help="Their noise, as a share of the range of what it is added to [0.15].")
@@ -99,14 +108,15 @@ def image_source(images: Path | None, dataset: str | None, masks: str | None, bo
 
 def network(
     model: str, weights: Path | str | None, layer: str | None, size: int | None, resize: str | None, mean: str | None,
-    std: str | None, device: str, output: str | None = None,
+    std: str | None, device: str, output: str | None = None, protocol: MetricProtocol = DEFAULT,
 ) -> Network:  # fmt: skip
-    """The network that the options name; what is unusual about it is said on stderr."""
-    loaded = load_network(
-        model, weights=weights, layer=layer, output=output, size=size,
-        resize=int(resize) if resize and resize.isdigit() else resize,
-        mean=numbers(mean, "--mean"), std=numbers(std, "--std"), device=device,
-    )  # fmt: skip
+    """The network that the options name, and the protocol where they say nothing; what is unusual about it is said on stderr."""
+    given = {
+        "weights": weights, "layer": layer, "output": output, "size": size,
+        "resize": int(resize) if resize and resize.isdigit() else resize,
+        "mean": numbers(mean, "--mean"), "std": numbers(std, "--std"), "device": device,
+    }  # fmt: skip
+    loaded = under_protocol(protocol, model, given)
     for note in loaded.notes:
         warn(note)
     return loaded

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Optional
@@ -24,7 +25,10 @@ from .watch import Watch
 
 def synth(
     grammar: Annotated[str, typer.Argument(help="A .sy file, or gradient, perturbation, pixelwise, laws, gain, cheap-gain.")],
-    metric: Annotated[Optional[str], typer.Option(help="Instead of the file's objective: a name of sycam list metrics.")] = None,
+    metric: Annotated[
+        Optional[str],
+        typer.Option(help="Instead of the file's objective: a name of sycam list metrics, or a weighted sum of such."),
+    ] = None,
     oracle: Annotated[
         Optional[str], typer.Option(help="A metric of your own instead: file.py:Name, a program, or an installed one.")
     ] = None,
@@ -42,7 +46,8 @@ def synth(
     std: options.Std = None,
     limit: options.Limit = None,
     device: options.Device = "cpu",
-    classes: options.Classes = "predicted",
+    protocol: options.Protocol = None,
+    classes: options.Classes = None,
     budget: Annotated[str, typer.Option(help="When to stop: 500 (candidates), 90s, 5m, 40000passes, or several.")] = "500",
     max_size: Annotated[int, typer.Option(min=1, help="The largest term, or the highest cost of one.")] = 15,
     cost: Annotated[Optional[str], typer.Option(help="What orders the search: a weight that the file declares, or size.")] = None,
@@ -77,7 +82,7 @@ def synth(
     wanted = find_metric(oracle or metric or "", timeout=oracle_timeout) if oracle or metric else None
     path = find_grammar(grammar)
     chosen = find_goals(read_problem(path).problem, wanted, cost, timeout=oracle_timeout).metric
-    folder = out or Path("runs") / f"{path.stem}-{chosen.name}-{datetime.now():%Y%m%d-%H%M%S}"
+    folder = out or Path("runs") / f"{path.stem}-{re.sub('[^A-Za-z0-9.@+-]', 'x', chosen.name)}-{datetime.now():%Y%m%d-%H%M%S}"
     terminals = options.terminals(
         TerminalSettings(seed), noise_samples=noise_samples, noise_level=noise_level,
         path_steps=path_steps, shap_orderings=shap_orderings, opti_steps=opti_steps, finer_classes=finer_classes,
@@ -85,8 +90,9 @@ def synth(
     )  # fmt: skip
     source = options.image_source(images, dataset, masks, boxes)
     settings = Settings(
-        budget, max_size, cost, learner, target, held_out, seed, classes, batch, dump_smt2, terminals, on_error, oracle_timeout
-    )
+        budget, max_size, cost, learner, target, held_out, seed, classes, batch, dump_smt2, terminals, protocol, on_error,
+        oracle_timeout,
+    )  # fmt: skip
     quiet = Observer()
     if as_json:
         _run(

@@ -26,6 +26,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from fnmatch import fnmatchcase
 from functools import wraps
 from pathlib import Path
 from types import ModuleType
@@ -35,6 +36,7 @@ import torch
 from torch import Tensor
 
 from sycam.errors import OracleError, SycamError, asked_about
+from sycam.metrics.arithmetic import is_own
 from sycam.metrics.query import Query
 from sycam.metrics.registry import METRICS, Metric, did_you_mean, first_paragraph, registering_into
 from sycam.plugins.entrypoints import GROUP, installed_oracles
@@ -92,6 +94,29 @@ def load_oracle(spec: str, *, folder: Path | None = None, timeout: float | None 
     if not hasattr(module, name):
         raise SycamError(f"{place} has no oracle {name!r}{did_you_mean(name, _candidates(module))}")
     return _checked_name(_as_metric(getattr(module, name), name, spec, timeout, isolate), spec)
+
+
+def is_oracle(spec: str, folder: Path | None = None) -> bool:
+    """Whether `spec` names an oracle for `load_oracle`, rather than a registered metric or a sum.
+
+    >>> is_oracle("mine.py:calm"), is_oracle("average-gain"), is_oracle("0.5*mine.py:calm")
+    (True, False, False)
+    """
+    place, bare = spec.rpartition(":")[0], "/" not in spec and "." not in spec and folder is None
+    files = [_in_folder(path, folder) for path in (place, "" if bare else spec) if path]
+    return is_own(spec) or any(file.is_file() for file in files) or spec in installed_oracles()
+
+
+def installed_metrics(warn: Callable[[str], None], pattern: str = "*", timeout: float | None = None) -> list[Metric]:
+    """Installed oracles whose names match a pattern; of those that cannot be loaded `warn` is told."""
+    found = []
+    for name in sorted(installed_oracles()):
+        if fnmatchcase(name, pattern):
+            try:
+                found.append(load_oracle(name, timeout=timeout))
+            except SycamError as problem:
+                warn(f"the installed oracle {name} cannot be loaded: {problem}")
+    return found
 
 
 def _in_folder(path: str, folder: Path | None) -> Path:
@@ -226,6 +251,11 @@ def _as_metric(found: Any, name: str, spec: str, timeout: float | None, isolate:
         needs_masks=stated("needs_masks", False),
         source=stated("source", spec),
         doc=stated("doc", first_paragraph(found)),
+        redraws=stated("redraws", False),
+        curves=stated("curves", ()),
+        parts=stated("parts", ()),
+        combine=stated("combine", None),
+        percent=stated("percent", True),
     )
 
 

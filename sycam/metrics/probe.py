@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from sycam.errors import SycamError
-from sycam.metrics.query import Query
+from sycam.metrics.query import Ask, Query
 
 
 def probe(
@@ -19,6 +19,10 @@ def probe(
     o: Sequence[float] | None = None,
     d: Sequence[float] | None = None,
     masks: Sequence[Any] | Tensor | None = None,
+    masked: Sequence[Any] | Tensor | None = None,
+    labels: Sequence[int] | None = None,
+    ask: Ask | None = None,
+    redraw: Callable[[Tensor, Tensor], Tensor] | None = None,
 ) -> Query:
     """A query of N jobs on N black images, without a network.
 
@@ -26,6 +30,10 @@ def probe(
         heatmaps: [N, H, W] in [0, 1]; by default N empty ones of 1×1.
         p, o, d: N probabilities of the class: plain, through the heatmap, without what it shows. p is 0.5 by default.
         masks: [N, H, W] true on the object; none by default.
+        masked: [N, H, W], the heatmaps on the images masked by their heatmaps.
+        labels: N true classes; all that is explained, and predicted, is class 0.
+        ask: the network, if there is one: images to probabilities.
+        redraw: images and jobs to heatmaps, as if by the CAM.
 
     Raises:
         SycamError: when a metric asks for an answer that was not given.
@@ -46,11 +54,15 @@ def probe(
         heat.new_zeros(count, 3, *heat.shape[-2:]),
         torch.zeros(count, dtype=torch.long),
         plain,
-        _no_network,
+        ask or _no_network,
         masks=None if masks is None else torch.as_tensor(masks),
+        labels=None if labels is None else torch.tensor(labels),
+        redraw=None if redraw is None else lambda images, jobs: (redraw(images, jobs), plain[jobs, None]),
     )
     # `o` and `d` are cached properties: what stands in the instance is what they answer.
     vars(query).update({name: torch.tensor(known) for name, known in (("o", o), ("d", d)) if known is not None})
+    if masked is not None:
+        vars(query)["masked"] = (torch.as_tensor(masked), query.o if o is not None else plain)
     return query
 
 

@@ -1,8 +1,8 @@
-"""What a metric oracle is asked: N heatmaps, each on an image, and a way to ask the network about masked images."""
+"""What a metric oracle is asked: N heatmaps, each on an image, and ways to ask the network and the candidates about others."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cached_property
 
 import torch
@@ -10,8 +10,15 @@ from torch import Tensor
 
 from sycam.errors import SycamError
 
+from .components import boxes_of_parts
+
 Ask = Callable[[Tensor], Tensor]
 Edit = Callable[[Tensor, Tensor], Tensor]
+Redraw = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+"""Images [b, 3, H, W] and the jobs [b] they are edited for, to each job's candidate's heatmaps [b, H, W] on them, for the job's
+class, and the network's probabilities [b, C]."""
+Step = Callable[["Query", Tensor, Tensor], Tensor]
+"""Query, jobs [b] and steps [b], to the edited images [b, 3, H, W]."""
 
 # Half-precision softmaxes stray from [0, 1] by about this much; logits by far more.
 PROBABILITY_TOLERANCE = 1e-3
@@ -35,6 +42,12 @@ class Query:
         names: B names for error messages; by default `image 0`, `image 1`, ...
         batch: how many edited images exist at once.
         fill: [3], what masked pixels become in normalised space: 0, the mean colour, by default; −mean/std, black.
+        labels: [B] integer, the true class of each image, negative where unknown; None where all are.
+        predicted: [B] integer, the class that the network gives the plain image; None for the explained one.
+        boxes: for each image its objects' boxes [n, 4], (x0, y0, x1, y1) in pixels of the images here, x1 and y1 exclusive; None
+            for the boxes of the masks' connected parts.
+        redraw: draws the jobs' candidates on other images; None where only their heatmaps are known.
+        curves: names of all curves that the metrics asked of this query read, so that they are one stream.
 
     Raises:
         SycamError: shapes that do not fit one another.
@@ -65,6 +78,11 @@ class Query:
         names: list[str] | None = None,
         batch: int = 64,
         fill: Tensor | None = None,
+        labels: Tensor | None = None,
+        predicted: Tensor | None = None,
+        boxes: Sequence[Tensor] | None = None,
+        redraw: Redraw | None = None,
+        curves: Sequence[str] = (),
     ) -> None:
         if heatmaps.dim() != 3:
             raise SycamError(f"heatmaps must have the shape [N, H, W], not {list(heatmaps.shape)}")
@@ -83,6 +101,8 @@ class Query:
             ("p", p, [unique]),
             ("masks", masks, [unique, *size]),
             ("fill", fill, [images.shape[1]]),
+            ("labels", labels, [unique]),
+            ("predicted", predicted, [unique]),
         ):
             if given is not None and list(given.shape) != wanted:
                 raise SycamError(f"{what} must have the shape {wanted}, not {list(given.shape)}")
@@ -90,6 +110,8 @@ class Query:
             raise SycamError(f"masks must be boolean, not {masks.dtype}: compare with a threshold first, as masks > 0.5 does")
         if names is not None and len(names) != unique:
             raise SycamError(f"{len(names)} names for {unique} images: give one each")
+        if boxes is not None and len(boxes) != unique:
+            raise SycamError(f"boxes of {len(boxes)} images for {unique}: give each its own, [n, 4]")
         if batch < 1:
             raise SycamError(f"batch must be at least 1, not {batch}")
         self.heatmaps = heatmaps
@@ -98,6 +120,9 @@ class Query:
         self._images, self._classes, self._p, self._masks = images, classes, p, masks
         self._names = names if names is not None else [f"image {row}" for row in range(unique)]
         self._ask = ask
+        self._labels, self._predicted, self._boxes = labels, predicted, boxes
+        self._redraw, self._curves = redraw, tuple(curves)
+        self._answered: dict[str, Tensor] = {}
         self._fill = None if fill is None else fill.to(images)[:, None, None]  # [3, 1, 1]
 
     def __len__(self) -> int:
@@ -133,6 +158,38 @@ class Query:
         if self._masks is None:
             raise SycamError("these images have no masks; a metric that reads them must say needs_masks=True")
         return self._masks.index_select(0, self.image_index)
+
+    @property
+    def labels(self) -> Tensor:
+        """The true class of each job's image, [N] integer; that explained where it is unknown."""
+        if self._labels is None:
+            return self.classes
+        labels = self._labels.to(self.classes.device).index_select(0, self.image_index)
+        return torch.where(labels < 0, self.classes, labels)
+
+    @property
+    def predicted(self) -> Tensor:
+        """The class that the network gives each job's plain image, [N] integer."""
+        return self.classes if self._predicted is None else self._predicted.index_select(0, self.image_index)
+
+    @cached_property
+    def boxes(self) -> Tensor:
+        """The boxes of each job's image, [N, M, 4] float (x0, y0, x1, y1) in pixels, x1 and y1 exclusive; rows beyond an image's
+        own are empty, all zeros. Where no boxes were given: those around the connected parts of its mask.
+
+        Raises:
+            SycamError: the images have neither boxes nor masks.
+        """
+        if self._boxes is None:
+            if self._masks is None:
+                raise SycamError("these images have neither boxes nor masks; a metric that reads them must say needs_masks=True")
+            found = boxes_of_parts(self._masks)  # [B, M, 4]
+        else:
+            most = max([1, *(len(boxes) for boxes in self._boxes)])
+            found = self.heatmaps.new_zeros(len(self._boxes), most, 4)
+            for row, boxes in enumerate(self._boxes):
+                found[row, : len(boxes)] = boxes.to(found)
+        return found.to(self.heatmaps).index_select(0, self.image_index)
 
     @cached_property
     def names(self) -> list[str]:
@@ -180,15 +237,16 @@ class Query:
         The query's own `o` is `query.probability_after(query.keep)`. To ask about black and white negatives instead:
         `query.probability_after(lambda x, s: -x * s)`.
         """
-        answers = []
-        for start in range(0, len(self), self.batch):
-            jobs = slice(start, start + self.batch)
-            images = self._images.index_select(0, self.image_index[jobs])
-            edited = edit(images, self.heatmaps[jobs, None])
-            answers.append(self._ask(edited).gather(1, self.classes[jobs, None]).squeeze(1))
-        if not answers:
-            return self.p.new_empty(0)
-        return _checked(torch.cat(answers), self)
+        return self.probability_of_jobs(
+            lambda jobs: edit(self._images.index_select(0, self.image_index[jobs]), self.heatmaps[jobs, None])
+        )
+
+    def probability_of_jobs(self, make: Callable[[Tensor], Tensor]) -> Tensor:
+        """Probability of each job's class on the image that `make` makes for it, [N]: jobs [b] to images [b, 3, H, W]."""
+        answers = [self.p[:0]]
+        for jobs in torch.arange(len(self), device=self.image_index.device).split(self.batch):
+            answers.append(self._ask(make(jobs)).gather(1, self.classes[jobs, None]).squeeze(1))
+        return _checked(torch.cat(answers[1:] if len(answers) > 1 else answers), self)
 
     def keep(self, images: Tensor, weights: Tensor) -> Tensor:
         """Images masked by `weights` [b, 1, H, W]: x ⊙ S + fill ⊙ (1 − S). Overwrites `images` [b, 3, H, W]."""
@@ -198,7 +256,10 @@ class Query:
 
     @cached_property
     def o(self) -> Tensor:
-        """Probability of each job's class on x masked by its heatmap, x ⊙ S, [N]. Costs one pass per job, once."""
+        """Probability of each job's class on x masked by its heatmap, x ⊙ S, [N]. Costs one pass per job, once; none where
+        `masked` was asked for before."""
+        if "masked" in vars(self):
+            return self.masked[1]
         return self.probability_after(self.keep)
 
     @cached_property
@@ -206,16 +267,128 @@ class Query:
         """Probability of each job's class on x with its heatmap taken out, x ⊙ (1 − S), [N]. One pass per job, once."""
         return self.probability_after(lambda images, heatmaps: self.keep(images, 1 - heatmaps))
 
+    @cached_property
+    def masked(self) -> tuple[Tensor, Tensor]:
+        """Each job's candidate redrawn on x masked by its heatmap, [N, H, W] in [0, 1], and the probability there, [N].
+
+        One pass per job gives both where the candidate's terminals need no other; ask before `o`, which it answers too.
+        """
+        return self.redrawn(self.keep)
+
+    def redrawn(self, edit: Edit) -> tuple[Tensor, Tensor]:
+        """Each job's candidate on its image after `edit`, for the job's class whatever the network sees there.
+
+        Args:
+            edit: see `probability_after`.
+
+        Returns:
+            Heatmaps [N, H, W] in [0, 1], and the probability of the job's class on the edited image, [N].
+
+        Raises:
+            SycamError: only heatmaps are known, not what drew them; or as for `probability_after`.
+        """
+        maps, answers = [self.heatmaps[:0]], [self.p[:0]]
+        everyone = torch.arange(len(self), device=self.image_index.device)
+        for jobs in everyone.split(self.batch):
+            images = self._images.index_select(0, self.image_index[jobs])
+            drawn, probabilities = self.redraw(edit(images, self.heatmaps[jobs, None]), jobs)
+            maps.append(drawn.to(self.heatmaps.dtype))
+            answers.append(probabilities.gather(1, self.classes[jobs, None]).squeeze(1).to(self.p))
+        return torch.cat(maps), _checked(torch.cat(answers), self)
+
+    def redraw(self, images: Tensor, jobs: Tensor) -> tuple[Tensor, Tensor]:
+        """The candidates of some jobs [b] on images of the caller's making [b, 3, H, W]: heatmaps [b, H, W] for the jobs'
+        classes, and the network's probabilities there, [b, C].
+
+        Raises:
+            SycamError: only heatmaps are known, not what drew them.
+        """
+        if self._redraw is None:
+            raise SycamError(
+                "this metric asks for the CAM's heatmap on other images, and only its heatmaps are known here: name the CAM, "
+                "and let a metric that redraws say redraws=True"
+            )
+        return self._redraw(images, jobs)
+
+    @cached_property
+    def ranks(self) -> Tensor:
+        """The place of each pixel in the order of the heatmap, hottest first, ties in row-major order: [N, H, W] int32."""
+        order = self.heatmaps.flatten(1).argsort(dim=1, descending=True, stable=True)
+        places = torch.arange(order.shape[1], device=order.device, dtype=torch.int32).expand_as(order)
+        return torch.empty_like(places).scatter_(1, order, places).view_as(self.heatmaps)
+
+    @cached_property
+    def blank(self) -> Tensor:
+        """Probability of each job's class on an image of the mean colour all over, [N]. One pass for the query."""
+        return self.ask(torch.zeros_like(self._images[:1]))[0].gather(0, self.classes)
+
+    def once(self, what: str, edit: Callable[[Tensor], Tensor]) -> Tensor:
+        """`edit` of all plain images [B, 3, H, W], kept under a name of the caller's choosing."""
+        if what not in self._answered:
+            self._answered[what] = torch.cat([edit(images) for images in self._images.split(self.batch)])
+        return self._answered[what]
+
+    def once_an_image(self, edit: Callable[[Tensor], Tensor]) -> Tensor:
+        """Probability of each job's class on its image after an edit that knows no heatmap, [N]: one pass an image."""
+        answers = [self._ask(edit(images)) for images in self._images.split(self.batch)]
+        return _checked(torch.cat(answers)[self.image_index].gather(1, self.classes[:, None]).squeeze(1), self)
+
+    def curve(self, name: str) -> Tensor:
+        """Probability of each job's class along a curve of `sycam.metrics.curves`, [N, points].
+
+        The first call runs every curve that was announced as one stream of (job, curve, step), so that batches stay full.
+
+        Raises:
+            SycamError: as for `probability_after`.
+        """
+        from .curves import CURVES  # which are written in terms of a query
+
+        if name not in self._answered:
+            names = [name, *(other for other in self._curves if other != name and other not in self._answered)]
+            steps = [CURVES[each].points(*self.heatmaps.shape[-2:]) for each in names]
+            found = self._stream([CURVES[each].edit for each in names], steps)
+            self._answered.update(zip(names, found.split(steps, 1), strict=True))
+        return self._answered[name]
+
+    def _stream(self, edits: Sequence[Step], steps: Sequence[int]) -> Tensor:
+        """Probabilities [N, sum(steps)]: every job's every step, in full batches."""
+        each = sum(steps)
+        answers = [self.p[:0]]
+        device = self.image_index.device
+        starts = [sum(steps[:i]) for i in range(len(steps) + 1)]
+        for start in range(0, len(self) * each, self.batch):
+            place = torch.arange(start, min(start + self.batch, len(self) * each), device=device)
+            job, step = place // each, place % each
+            parts = []
+            for edit, first, last in zip(edits, starts, starts[1:], strict=False):
+                # Which rows are of this curve is arithmetic on places known here: no transfer from the device.
+                rows = [row for row in range(len(place)) if first <= (start + row) % each < last]
+                if rows:
+                    here = torch.tensor(rows, device=device)
+                    parts.append((rows, edit(self, job[here], step[here] - first)))
+            images = parts[0][1]
+            if len(parts) > 1:
+                images = images.new_empty(len(place), *images.shape[1:])
+                for rows, edited in parts:
+                    images[torch.tensor(rows, device=device)] = edited
+            answers.append(self._ask(images).gather(1, self.classes[job, None]).squeeze(1).to(self.p))
+        return _checked(torch.cat(answers).view(len(self), each), self)
+
+    def images_of(self, jobs: Tensor) -> Tensor:
+        """The plain images of some jobs [b]: [b, 3, H, W], a copy."""
+        return self._images.index_select(0, self.image_index[jobs])
+
 
 def _checked(probabilities: Tensor, query: Query | None) -> Tensor:
-    """Probabilities as float32 or wider, clamped to [0, 1] against rounding; an error where they are none."""
+    """Probabilities, a row for each job, as float32 or wider, clamped to [0, 1] against rounding; an error where they are
+    none."""
     wide = probabilities if probabilities.dtype == torch.float64 else probabilities.float()
     wrong = ~((wide >= -PROBABILITY_TOLERANCE) & (wide <= 1 + PROBABILITY_TOLERANCE))  # NaN is wrong too
     if wrong.any():
         first = wide[wrong][0].item()
         where = ""
         if query is not None:
-            named = dict.fromkeys(query.names[job] for job in wrong.nonzero().flatten().tolist())
+            named = dict.fromkeys(query.names[job] for job in wrong.nonzero()[:, 0].tolist())
             more = f" and {len(named) - 3} more images" if len(named) > 3 else ""
             where = f" on {', '.join(list(named)[:3])}{more}"
         what = "NaN" if first != first else f"{first:g}"

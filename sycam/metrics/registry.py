@@ -14,10 +14,12 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
+from functools import partial
 from typing import TYPE_CHECKING, Literal
 
+import torch
 from torch import Tensor
 
 from sycam.errors import OracleError, SycamError, asked_about
@@ -32,8 +34,32 @@ BOUND_TOLERANCE = 1e-6
 
 
 @dataclass(frozen=True)
+class Part:
+    """One of the numbers per image of a metric that is not a mean over images.
+
+    Attributes:
+        name: of the number.
+        direction: "high" or "low", whichever makes the aggregate better.
+        bounds: (lowest, highest) value.
+    """
+
+    name: str
+    direction: Direction
+    bounds: tuple[float, float] = (0.0, 1.0)
+
+    @property
+    def perfect(self) -> float:
+        """The best value that a job can have."""
+        return self.bounds[1] if self.direction == "high" else self.bounds[0]
+
+
+@dataclass(frozen=True)
 class Metric:
     """A named number for heatmaps of images, with a direction and bounds. Call it with a `Query` to score its jobs.
+
+    The score of a CAM is the mean over images, unless the metric has `parts`: then it is `combine` of the mean of each part,
+    which must be monotone in each. Such a metric has no number of its own for an image that its score would be the mean of;
+    `per_image` gives `combine` of the image's own parts, for pictures.
 
     Attributes:
         name: as users write it, `average-drop`.
@@ -43,7 +69,14 @@ class Metric:
         passes: masked forward passes that a job costs when nothing is shared with other metrics.
         needs_masks: whether every image needs a ground-truth mask.
         source: the paper that defines it.
-        doc: one paragraph for `sycam metrics` and the report.
+        doc: one paragraph for `sycam list metrics` and the report.
+        redraws: whether it asks for the candidate's heatmap on other images (`Query.redrawn`), so that scoring it needs the CAM
+            itself and not its heatmaps alone.
+        curves: names of the curves it reads (`Query.curve`); all metrics of a query have theirs computed in one stream.
+        parts: what `compute` returns for each job where the score is not a mean over images, [N, len(parts)]; else empty.
+        combine: [..., len(parts)] -> [...], the score of the parts' means.
+        percent: whether tables show it times 100, as papers do.
+        level: whether `name@0.5` is this metric with heatmaps binarised at 0.5; its function then takes `level`.
 
     Raises:
         SycamError: on construction, for a direction or bounds or a number of passes that make no sense.
@@ -57,9 +90,19 @@ class Metric:
     needs_masks: bool = False
     source: str = ""
     doc: str = ""
+    redraws: bool = False
+    curves: tuple[str, ...] = ()
+    parts: tuple[Part, ...] = ()
+    combine: Callable[[Tensor], Tensor] | None = None
+    percent: bool = True
+    level: bool = False
 
     def __post_init__(self) -> None:
         where = f"metric {self.name!r}"
+        if bool(self.parts) != (self.combine is not None):
+            raise SycamError(
+                f"{where}: parts and combine go together: what is measured on an image, and what is made of the means"
+            )
         if not isinstance(self.name, str) or not self.name or any(letter.isspace() for letter in self.name):
             raise SycamError(f"a metric's name must be one word, such as 'average-gain', not {self.name!r}")
         if not callable(self.compute):
@@ -107,8 +150,42 @@ class Metric:
         """
         return self.bounds[0] if self.direction == "high" else self.bounds[1]
 
+    @property
+    def is_mean(self) -> bool:
+        """Whether the score of a CAM is the mean of its images' numbers."""
+        return not self.parts
+
+    def aggregate(self, values: Tensor) -> Tensor:
+        """The score of each CAM from its numbers on N images.
+
+        Args:
+            values: [..., N], or [..., N, P] of a metric with P parts.
+
+        Returns:
+            [...].
+
+        >>> metric("iou").aggregate(torch.tensor([0.25, 0.75]))
+        tensor(0.5000)
+        """
+        return values.mean(-1) if self.combine is None else self.combine(values.mean(-2))
+
+    def per_image(self, values: Tensor) -> Tensor:
+        """One number an image, [..., N], of `values` as `aggregate` takes them."""
+        return values if self.combine is None else self.combine(values)
+
+    @property
+    def bounds_of_parts(self) -> tuple[tuple[float, float], ...]:
+        """The bounds of each part; of a mean over images, its own."""
+        return tuple(part.bounds for part in self.parts) or (self.bounds,)
+
+    def best_parts(self, device: torch.device | str = "cpu") -> Tensor:
+        """The perfect value of each part, [P] float64; of a mean over images a scalar, its own."""
+        if self.is_mean:
+            return torch.tensor(self.perfect, dtype=torch.float64, device=device)
+        return torch.tensor([part.perfect for part in self.parts], dtype=torch.float64, device=device)
+
     def __call__(self, query: Query) -> Tensor:
-        """One number per job, [N], floating point, finite, within the bounds.
+        """One number per job, [N], floating point, finite, within the bounds; [N, P] of a metric with P parts.
 
         Values that rounding carried out of the bounds by at most 1e-6 are moved back onto them, so that a stopping rule
         may rely on the bounds.
@@ -126,18 +203,27 @@ class Metric:
         jobs = len(query)
         if not isinstance(values, Tensor):
             raise self._wrong(query, f"must return a tensor [{jobs}], one number per job, not a {type(values).__name__}")
-        if values.shape != (jobs,):
+        wanted = [jobs, len(self.parts)] if self.parts else [jobs]
+        if list(values.shape) != wanted and self.parts:
+            raise self._wrong(query, f"must return a number for each part of each job, {wanted}, not {list(values.shape)}")
+        if list(values.shape) != wanted:
             hint = "; take the mean over pixels, not over jobs" if values.dim() != 1 else ""
             raise self._wrong(query, f"must return one number per job, shape [{jobs}], not {list(values.shape)}{hint}")
         if not values.is_floating_point():
             raise self._wrong(query, f"must return floating-point numbers, not {values.dtype}: end with .float()")
-        low, high = self.bounds
+        if self.is_mean:
+            return self._within(query, values, self.bounds)
+        columns = [self._within(query, values[:, i], bounds) for i, bounds in enumerate(self.bounds_of_parts)]
+        return torch.stack(columns, 1)
+
+    def _within(self, query: Query, values: Tensor, bounds: tuple[float, float]) -> Tensor:
+        low, high = bounds
         outside = ~((values >= low - BOUND_TOLERANCE) & (values <= high + BOUND_TOLERANCE)) | ~values.isfinite()
         if outside.any():  # the one transfer from the device that a healthy call costs
-            self._refuse(query, values, outside)
+            self._refuse(query, values, outside, bounds)
         return values.clamp(low, high)
 
-    def _refuse(self, query: Query, values: Tensor, outside: Tensor) -> None:
+    def _refuse(self, query: Query, values: Tensor, outside: Tensor, bounds: tuple[float, float]) -> None:
         bad = outside.nonzero().flatten().tolist()
         names = query.names
         shown = ", ".join(f"{values[job].item():g} on {names[job]}" for job in bad[:3])
@@ -145,10 +231,7 @@ class Metric:
         if not values[outside].isfinite().all():
             reason = "a score must be finite: guard divisions by zero, as torch.where does"
         else:
-            reason = (
-                f"it states the bounds [{self.bounds[0]:g}, {self.bounds[1]:g}], on which the stopping rule `exact` "
-                f"relies: state wider ones"
-            )
+            reason = f"it states the bounds [{bounds[0]:g}, {bounds[1]:g}], on which the rule `exact` relies: state wider ones"
         raise OracleError(f"metric {self.name!r} returned {shown}{more}; {reason}", images=[names[job] for job in bad])
 
     def _wrong(self, query: Query, what: str) -> OracleError:
@@ -179,11 +262,17 @@ def register_metric(
     passes: int = 1,
     needs_masks: bool = False,
     source: str = "",
-) -> Callable[[Callable[[Query], Tensor]], Metric]:
+    redraws: bool = False,
+    curves: tuple[str, ...] = (),
+    parts: tuple[Part, ...] = (),
+    combine: Callable[[Tensor], Tensor] | None = None,
+    percent: bool = True,
+    level: bool = False,
+) -> Callable[[Callable[..., Tensor]], Metric]:
     """Decorator: make a `Metric` of a function from a query of N jobs to [N], and register it under `name`.
 
     Args:
-        name, direction, bounds, passes, needs_masks, source: see `Metric`. Its `doc` is the function's docstring.
+        name, direction, bounds, passes, ...: see `Metric`. Its `doc` is the function's docstring.
 
     Returns:
         The decorator, which returns the `Metric`; the plain function is its `compute`.
@@ -200,8 +289,12 @@ def register_metric(
     ("One minus the heatmap's mean.", False)
     """
 
-    def register(compute: Callable[[Query], Tensor]) -> Metric:
-        made = Metric(name, compute, direction, bounds, passes, needs_masks, source, first_paragraph(compute))
+    def register(compute: Callable[..., Tensor]) -> Metric:
+        made = Metric(
+            name, compute, direction, bounds, passes, needs_masks, source, first_paragraph(compute), redraws, curves, parts,
+            combine,
+            percent, level,
+        )  # fmt: skip
         private = _registering.get()
         register = METRICS if private is None else private
         if name in register:
@@ -213,10 +306,10 @@ def register_metric(
 
 
 def metric(name: str) -> Metric:
-    """The registered metric of that name.
+    """The registered metric of that name; `name@0.5` where it binarises heatmaps, at that level instead of their mean.
 
     Raises:
-        SycamError: there is none; the message names the nearest.
+        SycamError: there is none; the message names the nearest. A level that is none, or for a metric without.
 
     >>> metric("average-gian")
     Traceback (most recent call last):
@@ -224,7 +317,25 @@ def metric(name: str) -> Metric:
     """
     if name in METRICS:
         return METRICS[name]
-    raise SycamError(f"no metric {name!r}{did_you_mean(name, sorted(METRICS))}")
+    base, at, level = name.partition("@")
+    if at and base in METRICS:
+        return _at_level(METRICS[base], name, level)
+    raise SycamError(f"no metric {name!r}{did_you_mean(base, sorted(METRICS))}")
+
+
+def _at_level(base: Metric, name: str, text: str) -> Metric:
+    if not base.level:
+        levelled = ", ".join(found.name for found in METRICS.values() if found.level)
+        raise SycamError(f"{name}: {base.name} binarises no heatmap, so it takes no level; {levelled} do")
+    try:
+        level = float(text)
+    except ValueError:
+        level = math.nan
+    if not 0 <= level < 1:
+        raise SycamError(f"{name}: a level is a number from 0, below 1, such as {base.name}@0.5")
+    compute: Callable[..., Tensor] = base.compute
+    doc = f"{base.doc} Heatmaps are binarised at {level:g}, S > {level:g}, instead of their mean."
+    return replace(base, name=name, compute=partial(compute, level=level), doc=doc)
 
 
 def list_metrics(pattern: str = "*") -> list[str]:

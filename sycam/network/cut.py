@@ -15,6 +15,7 @@ from torch import Tensor, fx, nn
 
 from sycam.errors import SycamError
 from sycam.network.hooks import catching, evaluating, replacing
+from sycam.network.inplace import overwritten
 from sycam.network.output import Output, entries
 
 TOLERANCE = 1e-5  # relative to the largest logit
@@ -38,12 +39,14 @@ class LayerTracer(fx.Tracer):
         super().__init__()
         self.target = target
         self.returned: list[Any] = []
+        self.before: set[fx.Node] = set()
 
     def call_module(self, m: nn.Module, forward: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Trace one module call (torch.fx's hook for subclasses)."""
         output = super().call_module(m, forward, args, kwargs)
         if m is self.target:
             self.returned.append(output)
+            self.before = set(self.graph.nodes)
         return output
 
 
@@ -107,13 +110,15 @@ def _trace_tail(model: nn.Module, target: nn.Module, path: tuple[str, ...]) -> f
     needed: set[fx.Node] = set()
     waiting = [result]
     while waiting:
-        node = waiting.pop()
-        if node is border or node in needed:
-            continue
-        if node.op == "placeholder":
-            raise _NoTailError("the logits also depend on what bypasses the layer")
-        needed.add(node)
-        waiting.extend(node.all_input_nodes)
+        while waiting:
+            node = waiting.pop()
+            if node is border or node in needed:
+                continue
+            if node.op == "placeholder":
+                raise _NoTailError("the logits also depend on what bypasses the layer")
+            needed.add(node)
+            waiting.extend(node.all_input_nodes)
+        waiting = _statements(graph, model, needed, border, tracer.before)
 
     tail = fx.Graph()
     activations = tail.placeholder("activations")
@@ -124,6 +129,20 @@ def _trace_tail(model: nn.Module, target: nn.Module, path: tuple[str, ...]) -> f
             copies[node] = tail.node_copy(node, copies.__getitem__)
     tail.output(copies[result])
     return fx.GraphModule(model, tail, class_name=f"{type(model).__name__}Tail")
+
+
+def _statements(graph: fx.Graph, model: nn.Module, needed: set[fx.Node], border: fx.Node, before: set[fx.Node]) -> list[fx.Node]:
+    """Calls, in order, that write into what the tail uses, or a possible view of it, and that the data flow leaves out."""
+    reached: set[fx.Node] = set()  # may share memory with what the tail uses
+    found = []
+    for node in graph.nodes:
+        into = overwritten(node, model)
+        # What the layer's own output went through before it was returned is the layer's.
+        if into in reached and node not in needed and (node not in before or into is not border):
+            found.append(node)
+        if node is border or node in needed or reached.intersection(node.all_input_nodes):
+            reached.add(node)
+    return found
 
 
 def _logits_node(returned: Any, path: tuple[str, ...]) -> fx.Node:
@@ -142,13 +161,30 @@ def _logits_node(returned: Any, path: tuple[str, ...]) -> fx.Node:
 def _difference(
     model: nn.Module, target: nn.Module, tail: nn.Module, images: Tensor, own: Tensor, logits: Tensor, select: Output
 ) -> float:
-    """Largest difference of the tail's logits from the model's, on its own activations and on foreign ones."""
+    """Largest difference of the tail's logits from the model's, on its own activations and on altered ones, by the largest logit.
+
+    A network's own activations hide much: a ReLU changes none that is positive, and max pooling hides a ReLU. So do both signs,
+    channels of zeros and noise, one image each, all in one pass.
+    """
     with torch.no_grad():
-        foreign = 0.5 * own.flip(0).roll(1, dims=1)
-        with replacing(target, foreign):
-            replaced = select(model(images.clone()))
+        altered = _altered(own)
+        with replacing(target, altered):
+            replaced = select(model(images[[n % len(images) for n in range(len(altered))]]))
         expected = torch.cat([logits, replaced])
-        found = torch.cat([tail(own), tail(foreign)])
+        found = torch.cat([tail(own), tail(altered)])
         if found.shape != expected.shape:
             return float("inf")
-        return float((found - expected).abs().max() / expected.abs().max().clamp(min=1e-12))
+        scale = expected.nan_to_num(0, 0, 0).abs().amax(1).clamp(min=float(logits.abs().max())).clamp(min=1e-12)  # [N]
+        # Altered activations may overflow, or lead to the root of a negative number, in both alike.
+        same = (found == expected) | (found.isnan() & expected.isnan())
+        same[: len(logits)] = False
+        return float(torch.where(same, 0, (found - expected).abs() / scale[:, None]).max())
+
+
+def _altered(own: Tensor) -> Tensor:
+    """Activations [6, ...] that no image has, from those of two or more images."""
+    shifted = 0.5 * own[:2].flip(0).roll(1, dims=1)
+    zeroed = own[:1].clone()
+    zeroed[:, ::2] = 0
+    noise = torch.randn(own[:1].shape, generator=torch.Generator().manual_seed(0)).to(own)
+    return torch.cat([shifted, 2 * own[:1], -own[1:2], zeroed, noise * own.abs().amax()])

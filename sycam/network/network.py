@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
-from sycam.errors import SycamError
+from sycam.errors import SycamError, Unavailable
 from sycam.network.cut import cut
 from sycam.network.hooks import catching, evaluating, replacing
 from sycam.network.layers import check_calls, check_layer, layer_module
@@ -172,14 +172,15 @@ class Network:
         """Logits [N, C] of images [N, 3, H, W], with history back to the images if they require grad and grad mode is on.
 
         Raises:
-            SycamError: as `logits`; or the images require grad and the model cuts the history.
+            SycamError: as `logits`.
+            Unavailable: the images require grad and the model cuts the history.
         """
         with evaluating(self.model):
             logits = self._output(self.model(self._placed(images)))
         self.passes.full += len(images)
         self._look(logits.detach())
         if images.requires_grad and torch.is_grad_enabled() and not logits.requires_grad:
-            raise SycamError(f"no gradient reaches the image from the logits of {self.name}: the model switches gradients off")
+            raise Unavailable(f"no gradient reaches the image from the logits of {self.name}: the model switches gradients off")
         return logits
 
     def activations(self, images: Tensor) -> tuple[Tensor, Tensor]:
@@ -230,7 +231,10 @@ class Network:
 
     @property
     def tail_graph(self) -> fx.GraphModule | None:
-        """The traced part after the layer, which shares the model's modules; None where `needs_images`."""
+        """The traced part from what the layer returns, which `reshape` joins of maps, to logits; shares the model's modules.
+
+        None where it could not be cut.
+        """
         return self._cut.tail
 
     @property
@@ -265,7 +269,7 @@ class Network:
             if outputs.requires_grad:
                 (gradient,) = torch.autograd.grad(outputs.sum(), leaf, allow_unused=True)
             if gradient is None:
-                raise SycamError(
+                raise Unavailable(
                     f"no gradient reaches layer {self.layer!r} from the logits of {self.name}: they do not depend on it, or "
                     "the model switches gradients off after it; name another layer"
                 )

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 import torch
 from torch import Tensor
 
-from sycam.errors import SycamError
+from sycam.errors import Unavailable
 from sycam.images import ImageSet
 from sycam.network import Network
 from sycam.network.batching import images_at_once
@@ -27,14 +27,15 @@ class TerminalCache:
         chunk: masked images per pass for terminals that need many (`drop`, `score`).
         settings: samples, steps, orderings and the seed of the terminals that have such.
         on_batch: told after each batch how many images are done.
-        refused: given, a terminal that the network cannot give, or that is not finite on an image, is left out, and its reason
-            written here under its name; None to raise.
+        optional: names of terminals that are left out, with the reason in `refused`, where they raise `Unavailable`.
 
     Attributes:
-        classes: [N]; p: [N] probability of the class on the plain image; values: terminal name to tensor [N, ...].
+        classes: [N]; p: [N] probability of the class on the plain image; predicted: [N] the network's own class; values:
+            terminal name to tensor [N, ...]; refused: name of an optional terminal that could not be had to the reason.
 
     Raises:
-        SycamError: an unknown terminal, one that the network cannot give, or one that is not finite on an image.
+        SycamError: an unknown terminal.
+        Unavailable: one, not optional, that the network cannot give or that is not finite on an image.
     """
 
     def __init__(
@@ -47,15 +48,16 @@ class TerminalCache:
         chunk: int = 64,
         on_batch: Callable[[int], None] | None = None,
         settings: TerminalSettings | None = None,
-        refused: dict[str, str] | None = None,
+        optional: Collection[str] = (),
     ) -> None:
         self.network, self.images = network, images
         self.settings = settings or TerminalSettings()
+        self.refused: dict[str, str] = {}
         wanted = list(dict.fromkeys(["A", *names]))
         for name in wanted:
             terminal(name)
         parts: dict[str, list[Tensor]] = {name: [] for name in wanted}
-        found_classes, probabilities = [], []
+        found_classes, probabilities, predicted = [], [], []
         batch = batch or min(128, images_at_once(network.device, *images.pixels.shape[-2:]))
         for start in range(0, len(images), batch):
             places = slice(start, start + batch)
@@ -65,27 +67,29 @@ class TerminalCache:
                 try:
                     value = view[name]
                     self._check(value, name, images.names[places])
-                except SycamError as problem:
-                    if refused is None or name == "A":
+                except Unavailable as problem:
+                    if name not in optional:
                         raise
-                    refused[name] = str(problem)
+                    self.refused[name] = str(problem)
                     del parts[name]
                     continue
                 parts[name].append(value)
             found_classes.append(view.classes)
             probabilities.append(view["p"][:, 0])
+            predicted.append(view.logits.argmax(1))
             if on_batch:
                 on_batch(min(start + batch, len(images)))
         self.values = {name: torch.cat(tensors) for name, tensors in parts.items()}
         self.classes = torch.cat(found_classes)
         self.p = torch.cat(probabilities).double()
+        self.predicted = torch.cat(predicted)
 
     @staticmethod
     def _check(value: Tensor, name: str, names: list[str]) -> None:
         bad = ~value.isfinite().flatten(1).all(1) if value.is_floating_point() else None
         if bad is not None and bool(bad.any()):
             image = names[int(bad.nonzero()[0, 0])]
-            raise SycamError(f"terminal {name!r} is NaN or infinite on {image}: look at the image and the model's weights")
+            raise Unavailable(f"terminal {name!r} is NaN or infinite on {image}: look at the image and the model's weights")
 
     def __len__(self) -> int:
         return len(self.images)
@@ -103,10 +107,10 @@ class TerminalCache:
         """The cache of some of the images, without computing anything again."""
         part = object.__new__(TerminalCache)
         part.network, part.images = self.network, self.images.select(places)
-        part.settings = self.settings
+        part.settings, part.refused = self.settings, self.refused
         on_device = places.to(self.classes.device)
         part.values = {name: value[on_device] for name, value in self.values.items()}
-        part.classes, part.p = self.classes[on_device], self.p[on_device]
+        part.classes, part.p, part.predicted = self.classes[on_device], self.p[on_device], self.predicted[on_device]
         return part
 
     @property

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -14,8 +15,9 @@ IN_A_ROW = 20  # failures without one answer between them: then the oracle works
 HANGS = 3
 KEPT = 1000
 
+T = TypeVar("T")
 Ask = Callable[[Tensor, Tensor], Tensor]
-"""Places of candidates [c] and of images [b] to their scores [c, b]."""
+"""Places of candidates [c] and of images [b] to their scores [c, b], float64 on the CPU; [c, b, P] of a metric with P parts."""
 
 
 @dataclass
@@ -43,7 +45,9 @@ class Failures:
         if self.on_error not in ("stop", "skip"):
             raise SycamError(f"on-error must be 'stop' or 'skip', not {self.on_error!r}")
 
-    def attempt(self, ask: Ask, candidates: int, images: int) -> tuple[Tensor, dict[int, OracleError | None]]:
+    def attempt(
+        self, ask: Ask, candidates: int, images: int, *, parts: int = 0, known: OracleError | None = None
+    ) -> tuple[Tensor, dict[int, OracleError | None]]:
         """The scores of candidates on images, and which candidates have none.
 
         All are asked about at once; only where that fails they are asked about in halves, until the candidate and its image
@@ -52,20 +56,24 @@ class Failures:
         Args:
             ask: raises `OracleError` where the oracle fails.
             candidates, images: how many there are.
+            parts: of the metric, where it has such.
+            known: how it failed when it was asked about all of them at once, where that was done.
 
         Returns:
-            [candidates, images] with NaN for those that failed; by their places why they did, or None where they were not asked
-            about any more.
+            [candidates, images] or [candidates, images, parts], with NaN for those that failed; by their places why they did, or
+            None where they were not asked about any more.
         """
         scores: dict[int, Tensor] = {}
         failed: dict[int, OracleError | None] = {}
         columns = torch.arange(images)
 
-        def halve(rows: Tensor) -> None:
+        def halve(rows: Tensor, known: OracleError | None = None) -> None:
             if self.given_up is not None:
                 failed.update(dict.fromkeys(rows.tolist()))
                 return
             try:
+                if known is not None:
+                    raise known
                 found = ask(rows, columns)
             except OracleError as error:
                 if len(rows) == 1:
@@ -77,13 +85,30 @@ class Failures:
                     for half in rows.tensor_split(2):
                         halve(half)
             else:
-                self._in_a_row = 0
+                self.answered()
                 scores.update(zip(rows.tolist(), found, strict=True))
 
         if candidates:
-            halve(torch.arange(candidates))
-        like = next(iter(scores.values()), torch.empty(images, dtype=torch.float64))
-        return torch.stack([scores.get(row, torch.full_like(like, torch.nan)) for row in range(candidates)]), failed
+            halve(torch.arange(candidates), known)
+        found = torch.full((candidates, images, *([parts] if parts else [])), torch.nan, dtype=torch.float64)
+        for row, values in scores.items():
+            found[row] = values
+        return found, failed
+
+    def once(self, ask: Callable[[], T]) -> tuple[T | None, OracleError | None]:
+        """The answer to one question, and why there is none; None and None where nothing is asked any more."""
+        if self.given_up is not None:
+            return None, None
+        try:
+            found = ask()
+        except OracleError as error:
+            return None, self._count(error)
+        self.answered()
+        return found, None
+
+    def answered(self) -> None:
+        """An oracle that answers is not given up for what it failed on before."""
+        self._in_a_row = 0
 
     def _count(self, error: OracleError) -> OracleError:
         self.told(error)

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from sycam.errors import SycamError
+from sycam.errors import OracleError, SycamError
 from sycam.heatmap import post
 from sycam.images import ImageSet
+from sycam.metrics.protocol import DEFAULT, Protocol
 from sycam.metrics.query import Query
 from sycam.metrics.registry import Metric
 from sycam.network.batching import images_at_once
@@ -18,6 +19,7 @@ from sycam.theory import combined_maps
 from sygus import Term
 
 from .cache import TerminalCache
+from .drawer import Drawable, Drawer
 
 BYTES_OF_HEATMAPS = 31 << 20  # at most so much for the heatmaps of one query on a CPU; on a GPU four times that
 
@@ -40,30 +42,40 @@ class Spent:
 
 
 class MetricOracle:
-    """One metric on one set of images.
+    """One metric, or several that share all passes, on one set of images.
 
     Args:
         cache: the images with their terminals.
-        metric: what is measured.
+        metric: what is measured; of several, `score` gives the first and `score_each` all.
         batch: masked images per forward pass; None for 512 on a GPU, and on a CPU for as many as have 2^18 pixels (64 of 64×64,
             5 of 224×224), at most 128. Halved when memory runs out.
+        protocol: what masked pixels become.
 
     Raises:
-        SycamError: the metric needs masks and an image has none.
+        SycamError: a metric needs masks and an image has none.
     """
 
     norm = "minmax"
     """How heatmaps are normalised (`post`)."""
 
-    def __init__(self, cache: TerminalCache, metric: Metric, batch: int | None = None) -> None:
-        self.cache, self.metric = cache, metric
+    def __init__(
+        self, cache: TerminalCache, metric: Metric | Sequence[Metric], batch: int | None = None, protocol: Protocol = DEFAULT
+    ) -> None:
+        self.cache = cache
+        self.metrics = [metric] if isinstance(metric, Metric) else list(metric)
+        self.metric, self.protocol = self.metrics[0], protocol
         self.spent = Spent()
         images = cache.images
         self._size = (images.pixels.shape[-2], images.pixels.shape[-1])
         self.batch = batch or images_at_once(cache.network.device, *self._size)
-        require_masks(metric, images)
+        for one in self.metrics:
+            require_masks(one, images)
         device = cache.network.device
-        self._masks = images.masks.to(device) if metric.needs_masks and images.masks is not None else None
+        needs_masks = any(one.needs_masks for one in self.metrics)
+        self._masks = images.masks.to(device) if needs_masks and images.masks is not None else None
+        self._boxes: Sequence[Tensor] | None = getattr(images, "boxes", None)
+        self._labels, self._fill = images.labels.to(device), protocol.fill(cache.network.preprocessing)
+        self._curves = tuple(dict.fromkeys(name for one in self.metrics for name in one.curves))
         self._pixels = images.pixels if device.type == "cpu" else images.pixels.to(device)
 
     def maps(self, terms: Sequence[Term], places: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -94,58 +106,122 @@ class MetricOracle:
         one = 8 * self.cache.values["A"][0].numel()
         return max(1, min(64, (1 << 30) // (24 * one)))
 
-    def score(self, maps: Tensor, places: Tensor) -> Tensor:
-        """The metric of each candidate on each image.
+    @property
+    def redraws(self) -> bool:
+        """Whether a metric asks for candidates' heatmaps on other images, so that `score` must be told the candidates."""
+        return any(metric.redraws for metric in self.metrics)
+
+    def score(self, maps: Tensor, places: Tensor, cams: Sequence[Drawable] | None = None) -> Tensor:
+        """The first metric of each candidate on each image.
 
         Args:
             maps: [C, B, h, w] of `maps` at these places.
             places: [B], which images.
+            cams: the candidates, terms or baselines, C of them; needed where `redraws`.
 
         Returns:
-            [C, B] float64 on the CPU, in the metric's own units.
+            [C, B] float64 on the CPU, in the metric's own units; [C, B, P] of a metric with P parts.
 
-        Equal maps of one image are scored once.
+        Equal maps of one image are scored once, unless a metric redraws: these candidates may differ on other images.
+
+        Raises:
+            SycamError: a metric redraws, and the candidates were not given.
         """
+        return self.score_each(maps, places, cams)[0]
+
+    def score_each(
+        self,
+        maps: Tensor,
+        places: Tensor,
+        cams: Sequence[Drawable] | None = None,
+        lost: dict[str, OracleError] | None = None,
+        stop: bool = False,
+    ) -> list[Tensor]:
+        """As `score`, for every metric in order.
+
+        Where a metric fails this raises, or, where `lost` is given, adds the error there by the metric's name: that metric has
+        NaN then, and the others have their scores; with `stop` only as far as all had come by then, image by image.
+        """
+        if self.redraws and (cams is None or len(cams) != len(maps)):
+            names = ", ".join(metric.name for metric in self.metrics if metric.redraws)
+            raise SycamError(f"{names}: heatmaps are drawn on other images too, so score must be given the {len(maps)} CAMs")
+        drawer = Drawer(self.cache.network, cams, self.cache.settings, self.norm) if self.redraws and cams is not None else None
         candidates, images = maps.shape[:2]
         flat = maps.flatten(0, 1)  # [C·B, h, w], candidate by candidate
         image = torch.arange(images, device=maps.device).repeat(candidates)  # [C·B]
-        keys = torch.stack([image, *_hashes(flat)], 1)
+        candidate = torch.arange(candidates, device=maps.device).repeat_interleave(images)
+        keys = torch.stack([image, *([candidate] if self.redraws else _hashes(flat))], 1)
         unique, inverse = torch.unique(keys, dim=0, return_inverse=True)
         first = torch.full((len(unique),), len(flat), device=maps.device).scatter_reduce(
             0, inverse, torch.arange(len(flat), device=maps.device), "amin"
         )
         # Image by image, so that a query needs few images; never by hash, so that a repeated run fills the same batches.
         order = first[(first % images * candidates + first // images).argsort()]
-        values = torch.empty(len(flat), dtype=torch.float64, device=maps.device)
+        values = [
+            torch.full((len(flat), *([len(one.parts)] if one.parts else [])), torch.nan, dtype=torch.float64, device=maps.device)
+            for one in self.metrics
+        ]
         for jobs in order.split(self._jobs_at_once()):
-            values[jobs] = self._ask(flat[jobs], places.to(maps.device)[image[jobs]])
+            if lost and stop:
+                break
+            found = self._ask(flat[jobs], places.to(maps.device)[image[jobs]], drawer, candidate[jobs], lost)
+            for known, new in zip(values, found, strict=True):
+                known[jobs] = new
         self.spent.asked += len(flat)
         self.spent.shared += len(flat) - len(order)
-        return values[first[inverse]].view(candidates, images).cpu()
+        return [known[first[inverse]].unflatten(0, (candidates, images)).cpu() for known in values]
 
     def _jobs_at_once(self) -> int:
         budget = BYTES_OF_HEATMAPS * (1 if self.cache.network.device.type == "cpu" else 4)
         return max(self.batch, budget // (4 * self._size[0] * self._size[1]) // self.batch * self.batch)
 
-    def _ask(self, maps: Tensor, places: Tensor) -> Tensor:
-        """The metric of jobs: maps [M, h, w], each on the image at `places` [M]; [M] float64."""
+    def _ask(
+        self, maps: Tensor, places: Tensor, drawer: Drawer | None, candidates: Tensor, lost: dict[str, OracleError] | None
+    ) -> list[Tensor]:
+        """Each metric of jobs: maps [M, h, w], each on the image at `places` [M] and of the candidate at `candidates` [M]; [M] or
+        [M, P] float64."""
         used, index = places.unique(return_inverse=True)
         network, cache = self.cache.network, self.cache
         images = network.preprocessing.normalise(self._pixels[used.to(self._pixels.device)], network.device)
         names = [cache.images.names[i] for i in used.tolist()]
+        boxes = None if self._boxes is None or self._masks is None else [self._boxes[i] for i in used.tolist()]
+        classes = cache.classes[places]
+
+        def redraw(edited: Tensor, jobs: Tensor) -> tuple[Tensor, Tensor]:
+            assert drawer is not None
+            self.spent.passes += len(edited)
+            return drawer(edited, candidates[jobs], classes[jobs])
+
+        # Whatever redraws goes first: its masked pass answers the drop as well.
+        order = sorted(range(len(self.metrics)), key=lambda place: not self.metrics[place].redraws)
         while True:
             query = Query(
                 post(maps, self._size, norm=self.norm), images, cache.classes[used], cache.p[used].float(), self._probabilities,
                 image_index=index, masks=None if self._masks is None else self._masks[used], names=names, batch=self.batch,
+                fill=self._fill, labels=self._labels[used], predicted=cache.predicted[used], boxes=boxes,
+                redraw=None if drawer is None else redraw, curves=self._curves,
             )  # fmt: skip
             try:
-                return self.metric(query).double()
+                found = {place: self._answer(self.metrics[place], query, lost) for place in order}
+                return [found[place] for place in range(len(found))]
             except torch.OutOfMemoryError:
                 if self.batch == 1:
                     raise SycamError(f"{network.device} has too little memory for one image: use another device") from None
                 self.batch //= 2
                 self.spent.halvings += 1
                 torch.cuda.empty_cache()
+
+    def _answer(self, metric: Metric, query: Query, lost: dict[str, OracleError] | None) -> Tensor:
+        """[N] or [N, P] float64; NaN of a metric that fails or has failed before, where `lost` takes it."""
+        if lost is None or metric.name not in lost:
+            try:
+                return metric(query).double()
+            except OracleError as error:
+                if lost is None:
+                    raise
+                lost[metric.name] = error
+        shape = (len(query), *([len(metric.parts)] if metric.parts else []))
+        return torch.full(shape, torch.nan, dtype=torch.float64, device=query.heatmaps.device)
 
     def _probabilities(self, images: Tensor) -> Tensor:
         self.spent.passes += len(images)

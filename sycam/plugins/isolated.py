@@ -5,12 +5,13 @@ from __future__ import annotations
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 from weakref import finalize
 
 import torch
 from torch import Tensor
 
-from sycam.errors import OracleError, asked_about
+from sycam.errors import OracleError, SycamError, asked_about
 from sycam.metrics.query import Query
 from sygus.solver.lines import LineProcess
 
@@ -36,28 +37,42 @@ class Isolated:
         process = self._started()
         with tempfile.TemporaryDirectory(prefix="sycam-oracle-") as folder:
             exchange = Exchange(query, Path(folder), TENSORS)
-            process.send({"query": str(exchange.write(self.spec))})
-            while True:
-                message = self._receive(process, query)
-                if "ask" in message:
-                    path, count, classes = exchange.answer(message["ask"])
-                    process.send({"path": str(path), "type": "float32", "shape": [count, classes]})
-                elif "error" in message:
-                    raise OracleError(
-                        f"{message['error']}; {asked_about(query.names)}", images=query.names, details=message["details"]
-                    )
-                else:
-                    values = torch.tensor(message["values"], dtype=torch.float64, device=query.heatmaps.device)
-                    return values.view(message["shape"])
+            try:
+                process.send({"query": str(exchange.write(self.spec))})
+                message = self._conversation(process, exchange)
+            except SycamError as error:
+                self.close()
+                if isinstance(error, OracleError):
+                    raise
+                raise OracleError(
+                    f"oracle {self.spec} failed: {error}; {asked_about(query.names)}", images=query.names
+                ) from error
+            except BaseException:  # it would take the next query for the answer that it waits for
+                self.close()
+                raise
+        if "error" in message:
+            raise OracleError(f"{message['error']}; {asked_about(query.names)}", images=query.names, details=message["details"])
+        return torch.tensor(message["values"], dtype=torch.float64, device=query.heatmaps.device).view(message["shape"])
 
-    def _receive(self, process: LineProcess, query: Query) -> dict:
+    def _conversation(self, process: LineProcess, exchange: Exchange) -> dict[str, Any]:
+        """The oracle's last word on a query, after all that it asks the network on the way."""
+        while True:
+            message = self._receive(process, exchange.query)
+            if "ask" in message:
+                path, count, classes = exchange.answer(message["ask"])
+                process.send({"path": str(path), "type": "float32", "shape": [count, classes]})
+            elif "redraw" in message:
+                maps, probabilities = exchange.redraw(message["redraw"], message["jobs"])
+                process.send({"heatmaps": maps, "probabilities": probabilities})
+            else:
+                return message
+
+    def _receive(self, process: LineProcess, query: Query) -> dict[str, Any]:
         start = time.monotonic()
         message = process.receive()
         if message is not None:
             return message
-        waited = time.monotonic() - start
-        hung = waited >= self.seconds - 0.5 and process.alive
-        self.close()
+        hung = time.monotonic() - start >= self.seconds - 0.5 and process.alive
         what = f"gave no answer within {self.seconds:g} s and was ended" if hung else "ended in the midst of a query"
         raise OracleError(f"oracle {self.spec} {what}; {asked_about(query.names)}", images=query.names, timed_out=hung)
 

@@ -80,11 +80,19 @@ def _query(file: Path, pipe: _Pipe) -> Query:
         found[index] = values
         return found
 
-    def ask(images: Tensor) -> Tensor:
+    def written(images: Tensor) -> str:
         asked = file.parent / "asked.f32"
         images.detach().cpu().numpy().astype(np.dtype("<f4")).tofile(asked)
-        pipe.send({"ask": str(asked)})
+        return str(asked)
+
+    def ask(images: Tensor) -> Tensor:
+        pipe.send({"ask": written(images)})
         return read_tensor(pipe.receive())
+
+    def redraw(images: Tensor, jobs: Tensor) -> tuple[Tensor, Tensor]:
+        pipe.send({"redraw": written(images), "jobs": jobs.tolist()})
+        drawn = pipe.receive()
+        return read_tensor(drawn["heatmaps"]), read_tensor(drawn["probabilities"])
 
     names = [f"image {place}" for place in range(count)]
     for place, name in zip(given["image_index"], given["names"], strict=True):
@@ -93,7 +101,9 @@ def _query(file: Path, pipe: _Pipe) -> Query:
         tensors["heatmaps"], tensors["images"], by_image(torch.tensor(given["classes"], dtype=torch.int64)),
         by_image(torch.tensor(given["p"], dtype=torch.float32)), ask, image_index=index,
         masks=by_image(tensors["masks"] != 0) if "masks" in tensors else None, names=names, batch=given["batch"],
-        fill=None if given["fill"] is None else torch.tensor(given["fill"]),
+        fill=None if given["fill"] is None else torch.tensor(given["fill"]), labels=by_image(torch.tensor(given["labels"])),
+        predicted=by_image(torch.tensor(given["predicted"])), redraw=redraw, curves=given["curves"],
+        boxes=None if given["boxes"] is None else [torch.tensor(boxes).view(-1, 4) for boxes in given["boxes"]],
     )  # fmt: skip
 
 

@@ -13,6 +13,7 @@ import torch
 
 from sycam.cams import file_text
 from sycam.errors import OracleError, SycamError
+from sycam.metrics.protocol import protocol_text
 from sycam.oracle import MetricOracle, TerminalCache
 from sycam.pictures import explain_figure, gallery
 from sycam.report import write_report
@@ -141,15 +142,16 @@ def _best(result: Result, count: int) -> list[Row]:
     """The best known CAMs of the table, best first; of those with the same scores on every image, one."""
     sign = -1.0 if result.metric.direction == "high" else 1.0
     chosen: list[Row] = []
-    for row in sorted(result.rows[1:], key=lambda row: sign * float(_shown_scores(row).mean())):
+    for row in sorted(result.rows[1:], key=lambda row: sign * float(row.total)):
         if all(not torch.allclose(_shown_scores(row), _shown_scores(other), atol=1e-6) for other in chosen):
             chosen.append(row)
     return chosen[:count]
 
 
 def _shown_scores(row: Row) -> torch.Tensor:
-    """Scores on held-out images, or on the search images where none were held out."""
-    return row.held_out if row.held_out is not None else row.search
+    """A score for each held-out image, or each search image where none were held out."""
+    values = row.held_out if row.held_out is not None else row.search
+    return values if row.metric is None else row.metric.per_image(values)
 
 
 def _spread(classes: torch.Tensor, count: int) -> torch.Tensor:
@@ -172,7 +174,7 @@ def report_data(result: Result, pictures: list[dict[str, Any]]) -> dict[str, Any
         "title": f"{result.metric.name} on {result.network.name}, from {grammar}",
         "verdict": result.verdict,
         "stop_reason": result.search.stopped_by,
-        "protocol": result.manifest["protocol"],
+        "protocol": protocol_text(result.manifest["protocol"]).removeprefix("protocol "),
         "answer": described["answer"],
         "metric": described["metric"],
         "goals": described["goals"] if len(described["goals"]) > 1 else [],

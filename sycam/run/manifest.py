@@ -15,8 +15,6 @@ from sycam.network import Network
 from sycam.synthesis.goals import Goals
 from sycam.synthesis.settings import Settings
 
-PROTOCOL = "masked pixels: mean colour; class: {classes}; preprocessing and layer: see network"
-
 
 def manifest(
     grammar: Path, terminals: list[str], warnings: list[str], goals: Goals, network: Network, pool: ImageSet,
@@ -42,7 +40,7 @@ def manifest(
         "metric": {"name": metric.name, "direction": metric.direction, "bounds": list(metric.bounds), "source": metric.source},
         "goals": [f"{goal.name}, {goal.direction}" for goal in goals.order],
         "cost": goals.cost,
-        "protocol": PROTOCOL.format(classes=settings.classes),
+        "protocol": settings.the_protocol.describe(network),
         "network": network.describe(),
         "load": load,
         "images": {

@@ -24,16 +24,20 @@ from ..synthesis import Search
 Interval = dict[str, float]
 
 
-def interval(values: Tensor) -> Interval:
-    """Mean of scores [N] with its 95% bootstrap interval."""
-    low, high = bootstrap_interval(values)
-    return {"mean": float(values.mean()), "lo": low, "hi": high}
+def interval(values: Tensor, metric: Metric | None = None) -> Interval:
+    """Mean of scores [N] with its 95% bootstrap interval; of a metric with parts, the aggregate of these, [N, P]."""
+    combine = metric.combine if metric else None
+    low, high = bootstrap_interval(values, combine=combine)
+    return {"mean": float(metric.aggregate(values) if metric else values.mean()), "lo": low, "hi": high}
 
 
-def difference(a: Tensor, b: Tensor) -> Interval:
-    """Mean of a − b with its paired 95% bootstrap interval."""
-    low, high = paired_difference_interval(a, b)
-    return {"mean": float((a - b).mean()), "lo": low, "hi": high}
+def difference(a: Tensor, b: Tensor, metric: Metric | None = None) -> Interval:
+    """Score of a less that of b with its paired 95% bootstrap interval; see `interval`."""
+    if metric is None or metric.combine is None:
+        low, high = paired_difference_interval(a, b)
+        return {"mean": float((a - b).mean()), "lo": low, "hi": high}
+    low, high = paired_difference_interval(a, b, combine=metric.combine)
+    return {"mean": float(metric.aggregate(a) - metric.aggregate(b)), "lo": low, "hi": high}
 
 
 @dataclass(frozen=True)
@@ -44,9 +48,10 @@ class Row:
         cam: name and term.
         kind: "answer" or "known".
         derived: whether the grammar derives it.
-        search, held_out: scores on each image, [N]; held_out is None where nothing was held out.
-        lawful: of a known CAM, whether it is proved to obey the file's constraints; one that is not is not derived either.
+        search, held_out: scores on each image, [N], or [N, P] of a metric with P parts; held_out is None where nothing was held
+        out. lawful: of a known CAM, whether it is proved to obey the file's constraints; one that is not is not derived either.
         same_heatmap: of a known CAM, whether it is proved to draw the answer's heatmap on every image.
+        metric: what was measured; None for a mean over images.
     """
 
     cam: Cam
@@ -56,6 +61,13 @@ class Row:
     held_out: Tensor | None
     same_heatmap: bool = False
     lawful: bool = True
+    metric: Metric | None = None
+
+    @property
+    def total(self) -> float:
+        """The score on held-out images, or on the search images where none were held out."""
+        values = self.held_out if self.held_out is not None else self.search
+        return float(self.metric.aggregate(values) if self.metric else values.mean())
 
     def describe(self, answer: Row) -> dict[str, Any]:
         """The row as plain data: means with intervals, and the paired difference to the answer on held-out images."""
@@ -67,9 +79,9 @@ class Row:
             "derived": self.derived,
             "same_heatmap": self.same_heatmap,
             "lawful": self.lawful,
-            "search": interval(self.search),
-            "held_out": interval(self.held_out) if self.held_out is not None else None,
-            "difference": difference(self.held_out, answer.held_out) if compared else None,  # type: ignore[arg-type]
+            "search": interval(self.search, self.metric),
+            "held_out": interval(self.held_out, self.metric) if self.held_out is not None else None,
+            "difference": difference(self.held_out, answer.held_out, self.metric) if compared else None,  # type: ignore[arg-type]
         }
 
 
@@ -142,7 +154,12 @@ class Result:
                 "size": self.term.size,
                 "score": self.score,
             },
-            "metric": {"name": self.metric.name, "direction": self.metric.direction, "source": self.metric.source},
+            "metric": {
+                "name": self.metric.name,
+                "direction": self.metric.direction,
+                "percent": self.metric.percent,
+                "source": self.metric.source,
+            },
             "goals": self.goals,
             "verdict": self.verdict,
             "warnings": self.warnings,

@@ -38,9 +38,10 @@ def _comparison(rows: list[Row], metric: Metric) -> str:
         return "The grammar derives no known CAM, so there is none to beat; the table shows those of the same terminals."
     if answer.held_out is None:
         return "No image was held out: the scores are those of the search, and flatter the answer."
-    best = max(derived, key=lambda row: sign * float(row.held_out.mean()))  # type: ignore[union-attr]
+    best = max(derived, key=lambda row: sign * row.total)
     assert best.held_out is not None
-    gap = difference(sign * answer.held_out, sign * best.held_out)
+    pair = (answer.held_out, best.held_out) if sign > 0 else (best.held_out, answer.held_out)
+    gap = difference(*pair, metric)
     points = f"{100 * abs(gap['mean']):.2f} points"
     margin = f"{points} (95% interval of the paired difference {100 * gap['lo']:.2f} to {100 * gap['hi']:.2f})"
     images = f"{len(answer.held_out)} held-out images"

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Union
 
 from sycam.errors import SycamError
-from sycam.metrics.plugin import load_oracle
-from sycam.metrics.registry import Metric
+from sycam.metrics.arithmetic import is_arithmetic, weighted_sum
+from sycam.metrics.plugin import installed_metrics, is_oracle, load_oracle
+from sycam.metrics.registry import METRICS, Metric, list_metrics
 from sycam.metrics.registry import metric as metric_named
-from sycam.plugins.entrypoints import installed_oracles
 from sygus import Grammar, Problem, Term
 from sygus.errors import nearest
 from sygus.language.problem import Goal as FileGoal
 from sygus.terms import expand, subterms
 
 DEFAULT = "average-gain"
+GLOB = "*"
+"""Of a pattern of names; in a sum it multiplies."""
 SIZE = "size"
 
 
@@ -62,7 +66,8 @@ class Goals:
 
 
 def find_metric(metric: str | Metric, *, folder: Path | None = None, timeout: float | None = None) -> Metric:
-    """The metric of that name, or the user's own as `load_oracle` finds it: by `file.py:Name`, as a program, or installed.
+    """The metric of that name, the user's own as `load_oracle` finds it (by `file.py:Name`, as a program, or installed), or a
+    weighted sum of such.
 
     Args:
         folder: where a relative path is looked for before the working folder.
@@ -72,9 +77,46 @@ def find_metric(metric: str | Metric, *, folder: Path | None = None, timeout: fl
         return metric
     if not isinstance(metric, str):
         raise SycamError(f"a metric is a name, file.py:Name or a Metric, not {type(metric).__name__}")
-    if ":" in metric or "/" in metric or metric in installed_oracles() or (folder is not None and (folder / metric).is_file()):
+    if metric in METRICS:
+        return metric_named(metric)
+    if is_oracle(metric, folder):
         return load_oracle(metric, folder=folder, timeout=timeout)
-    return metric_named(metric)
+    if is_arithmetic(metric):
+        return weighted_sum(metric, partial(find_metric, folder=folder, timeout=timeout))
+    return load_oracle(metric) if ":" in metric else metric_named(metric)
+
+
+def find_metrics(
+    specs: Sequence[str], *, timeout: float | None = None, warn: Callable[[str], None] = lambda message: None
+) -> list[Metric]:
+    """The metrics that names, patterns (`average-[dg]*`, `all`) and sums name, each once. A sum may use the name of an oracle
+    that is among them.
+
+    Args:
+        specs: as `find_metric` takes them, and patterns of the names of registered metrics and installed oracles.
+        timeout: seconds that an oracle of the user's own may need for a query.
+        warn: told of installed oracles that match a pattern and cannot be loaded; they are left out.
+
+    Raises:
+        SycamError: a name of none, or a pattern that none matches.
+
+    >>> [metric.name for metric in find_metrics(["average-[dg]*", "iou", "average-drop"])]
+    ['average-drop', 'average-gain', 'iou']
+    """
+    own = {made.name: made for made in (find_metric(spec, timeout=timeout) for spec in specs if is_oracle(spec))}
+
+    def find(spec: str) -> list[Metric]:
+        pattern = "*" if spec == "all" else spec  # a name matches itself; a sum and a file match nothing
+        matched = [metric_named(name) for name in list_metrics(pattern)]
+        if spec == "all" or GLOB in spec or "[" in spec:
+            matched += installed_metrics(warn, pattern, timeout=timeout)
+        if matched:
+            return matched
+        if is_arithmetic(spec) and not is_oracle(spec):
+            return [weighted_sum(spec, lambda name: own.get(name) or find_metric(name, timeout=timeout))]
+        return [own.get(spec) or find_metric(spec, timeout=timeout)]
+
+    return list({made.name: made for spec in specs for made in find(spec)}.values())
 
 
 def find_goals(

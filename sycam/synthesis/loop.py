@@ -29,8 +29,8 @@ from .witnesses import Witnesses
 
 @dataclass(frozen=True)
 class Incumbent:
-    """The best accepted candidate so far: its term, its cost, its score on each image and their mean, λ, and of each goal the
-    value that the next must beat."""
+    """The best accepted candidate so far: its term, its cost, its score on each image (of a metric with parts, these) and over
+    all of them, λ, and of each goal the value that the next must beat."""
 
     term: Term
     cost: int
@@ -141,22 +141,27 @@ def search(
                 reason = f"every term {'that can win' if ranking.cost_first else 'of the bounded grammar'} was tried"
                 break
             state.candidates += len(lawful) + len(unlawful)
-            fresh, maps, tried = _screen(lawful, oracle, seen_maps, heatmaps)
+            fresh, maps, tried = _screen(lawful, oracle, None if ranking.redraws else seen_maps, heatmaps)
             marks = state.incumbent.marks if state.incumbent else None
             threshold = ranking.threshold(marks, [candidate.cost for _, candidate in fresh])
-            scored = score_exactly(oracle, maps, witnesses.stages(), threshold, failures) if fresh else []
+            terms = [candidate.term for _, candidate in fresh]
+            scored = score_exactly(oracle, maps, witnesses.stages(), threshold, terms, failures) if fresh else []
             for place, ((number, candidate), result) in enumerate(zip(fresh, scored, strict=True)):
                 incumbent, marks = state.incumbent, state.incumbent.marks if state.incumbent else None
-                outcome, failed = _outcome(ranking, candidate, result, maps[place : place + 1], marks, failures)
-                if failed:
-                    tried.append(_failed(number, candidate, result, failed[0]))
+                outcome, error = None, result.error
+                if not result.failed:
+                    outcome, error = ranking.attempt(
+                        failures, candidate.cost, result.total, maps[place : place + 1], marks, candidate.term
+                    )
+                if outcome is None:
+                    tried.append(_failed(number, candidate, result, error))
                     continue
                 if outcome.wins and result.total is not None:
                     state.incumbent = Incumbent(
                         candidate.term, candidate.cost, result.values, result.total, number, budget.elapsed, marks=outcome.marks
                     )
                     state.history.append(state.incumbent)
-                elif incumbent is not None:
+                elif incumbent is not None and metric.is_mean:  # of a metric that is no mean, no image alone shows a loss
                     witnesses.add(_most_telling(oracle, result, incumbent))
                 tried.append(_record(number, candidate, result, outcome))
             state.rejected_early += sum(result.total is None and not result.failed for result in scored)
@@ -171,29 +176,6 @@ def search(
         reason = "interrupted"
     state.stopped_by = reason
     return state
-
-
-def _outcome(
-    ranking: Ranking,
-    candidate: Candidate,
-    result: Scored,
-    maps: Tensor,
-    marks: tuple[float, ...] | None,
-    failures: Failures | None,
-) -> tuple[Outcome, list[OracleError | None]]:
-    """How a candidate compares; and, in a list of one, why an oracle gave no answer, None where it was not asked any more."""
-    if result.failed:
-        return Outcome(False), [result.error]
-    if failures is None or len(ranking.oracles) == 1:  # no oracle is asked to compare
-        return ranking.compare(candidate.cost, result.total, maps, marks), []
-    found: list[Outcome] = []
-
-    def ask(rows: Tensor, columns: Tensor) -> Tensor:
-        found.append(ranking.compare(candidate.cost, result.total, maps, marks))
-        return torch.zeros(1, 1)
-
-    _, failed = failures.attempt(ask, 1, 1)
-    return (found[-1], []) if found else (Outcome(False), list(failed.values()))
 
 
 def _failed(number: int, candidate: Candidate, result: Scored, error: OracleError | None) -> Tried:
@@ -220,10 +202,11 @@ def _batch(
 
 
 def _screen(
-    numbered: list[tuple[int, Candidate]], oracle: MetricOracle, seen: dict[bytes, int], heatmaps: SameHeatmap | None
+    numbered: list[tuple[int, Candidate]], oracle: MetricOracle, seen: dict[bytes, int] | None, heatmaps: SameHeatmap | None
 ) -> tuple[list[tuple[int, Candidate]], Tensor, list[Tried]]:
     """Candidates that need scoring with their maps [C, N, h, w]; tried already are those that are not finite, and those with the
-    heatmap of an earlier candidate that was finite: proved, or their maps on all images are its maps, bit for bit."""
+    heatmap of an earlier candidate that was finite: proved, or their maps on all images are its maps, bit for bit (where `seen`
+    is given: it is no reason if the metric draws candidates on other images)."""
     numbered, tried = _not_drawn_yet(numbered, heatmaps)
     if not numbered:
         return [], torch.empty(0), tried
@@ -240,7 +223,9 @@ def _screen(
         else:
             if heatmaps:
                 heatmaps.stands(candidate.term, number)
-            if keys[index] in seen:
+            if seen is None:
+                kept.append(index)
+            elif keys[index] in seen:
                 reason = f"heatmaps of candidate {seen[keys[index]]} on these images"
                 tried.append(Tried(number, candidate.term, candidate.cost, "same-on-images", reason=reason))
             else:

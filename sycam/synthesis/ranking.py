@@ -9,8 +9,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from sycam.errors import OracleError
 from sycam.metrics.registry import Metric
-from sycam.oracle import MetricOracle
+from sycam.oracle import Failures, MetricOracle
+from sygus import Term
 
 from .goals import Cost, Goal
 from .stopping import SLACK
@@ -55,7 +57,14 @@ class Ranking:
             return None
         return marks[1 if self.cost_first else 0]
 
-    def compare(self, cost: int, score: float | None, maps: Tensor, marks: tuple[float, ...] | None) -> Outcome:
+    @property
+    def redraws(self) -> bool:
+        """Whether a goal looks at candidates on other images, so that equal heatmaps on these do not make equal scores."""
+        return any(oracle.redraws for oracle in self.oracles)
+
+    def compare(
+        self, cost: int, score: float | None, maps: Tensor, marks: tuple[float, ...] | None, term: Term | None = None
+    ) -> Outcome:
         """A candidate against the marks of the best so far, None where it is the first.
 
         Args:
@@ -63,29 +72,47 @@ class Ranking:
             score: its mean by the first metric; None where it was rejected before that was known.
             maps: [1, N, h, w], its low-resolution heatmaps; the other metrics are asked only where all goals before tie.
             marks: see `Outcome`.
+            term: the candidate; needed where `redraws`.
         """
         if score is None:
             return Outcome(False)
         values: list[float] = []
         for position, goal in enumerate(self.goals):
-            values.append(self._value(goal, cost, score, maps))
+            values.append(self._value(goal, cost, score, maps, term))
             mark = None if marks is None else marks[position]
             if mark is None or _better(goal, values[-1], mark):
-                values += [self._value(later, cost, score, maps) for later in self.goals[position + 1 :]]
+                values += [self._value(later, cost, score, maps, term) for later in self.goals[position + 1 :]]
                 return Outcome(True, tuple(values), (*(marks or ())[:position], *values[position:]))
             if _better(goal, mark, values[-1]):
                 break
         return Outcome(False, tuple(values))
 
+    def attempt(
+        self,
+        failures: Failures | None,
+        cost: int,
+        score: float | None,
+        maps: Tensor,
+        marks: tuple[float, ...] | None,
+        term: Term | None = None,
+    ) -> tuple[Outcome | None, OracleError | None]:
+        """As `compare`, or why an oracle of a further goal gave no answer; neither where it is not asked any more."""
+        if failures is None or len(self.oracles) == 1:  # no oracle is asked to compare
+            return self.compare(cost, score, maps, marks, term), None
+        return failures.once(lambda: self.compare(cost, score, maps, marks, term))
+
     def oracle(self, metric: Metric) -> MetricOracle:
         """What measures `metric`."""
         return next(oracle for oracle in self.oracles if oracle.metric is metric)
 
-    def _value(self, goal: Goal, cost: int, score: float, maps: Tensor) -> float:
+    def _value(self, goal: Goal, cost: int, score: float, maps: Tensor, term: Term | None) -> float:
         if isinstance(goal, Cost):
             return float(cost)
         oracle = self.oracle(goal)
-        return score if oracle is self.oracles[0] else float(oracle.score(maps, torch.arange(maps.shape[1])).mean())
+        if oracle is self.oracles[0]:
+            return score
+        values = oracle.score(maps, torch.arange(maps.shape[1]), None if term is None else [term])
+        return float(goal.aggregate(values)[0])
 
 
 def _better(goal: Metric | Cost, a: float, b: float) -> bool:

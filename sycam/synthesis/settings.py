@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sycam.errors import SycamError
+from sycam.metrics.protocol import Protocol, find_protocol
 from sycam.terminals import TerminalSettings
 from sygus import LEARNERS
 
@@ -20,12 +21,13 @@ class Settings:
         declares; None for what the file says (`find_goals`). learner: a name of `sygus.LEARNERS`; "uniform" gives terms of
         exactly the cost `max_size`. target: a score that is good enough.
         held_out: the share of images that the search never sees, 0 for none. seed: of the split and all orders.
-        classes: "predicted" or "labelled", the image class that is explained.
+        classes: "predicted" or "labelled", the image class that is explained; None for what the protocol says.
+        protocol: a name of `PROTOCOLS`, a TOML file, or a `Protocol`; None for `adcc`.
         batch: masked images per pass, None for what suits the device (`MetricOracle`).
         terminals: samples, steps and orderings of terminals; None for the defaults with this seed.
-        on_error: "stop" or "skip": what happens when an oracle fails on a candidate; see `Failures`. oracle_timeout: seconds that
-        an oracle of the user's own may need for a query, None for what it says itself.
         dump_smt2: a folder for the queries that cvc5 leaves undecided.
+        on_error: "stop" or "skip": what happens when an oracle fails on a candidate; see `Failures`. oracle_timeout: seconds that
+            an oracle of the user's own may need for a query, None for what it says itself.
     """
 
     budget: str | int = 500
@@ -35,12 +37,18 @@ class Settings:
     target: float | None = None
     held_out: float = 0.5
     seed: int = 0
-    classes: str = "predicted"
+    classes: str | None = None
     batch: int | None = None
     dump_smt2: Path | None = None
     terminals: TerminalSettings | None = None
+    protocol: str | Path | Protocol | None = None
     on_error: str = "stop"
     oracle_timeout: float | None = None
+
+    @property
+    def the_protocol(self) -> Protocol:
+        """The protocol with the class that was given."""
+        return find_protocol(self.protocol).changed(classes=self.classes)
 
     @property
     def terminal_settings(self) -> TerminalSettings:
@@ -59,7 +67,7 @@ class Settings:
             "target": (self.target, self.target is None or math.isfinite(self.target), "a finite score"),
             "held_out": (self.held_out, 0 <= self.held_out < 1, "a share, at least 0 and below 1"),
             "seed": (self.seed, isinstance(self.seed, int) and 0 <= self.seed < 2**63, "a whole number from 0 below 2^63"),
-            "classes": (self.classes, self.classes in ("predicted", "labelled"), "'predicted' or 'labelled'"),
+            "classes": (self.classes, self.classes in (None, "predicted", "labelled"), "'predicted' or 'labelled'"),
             "on_error": (self.on_error, self.on_error in ("stop", "skip"), "'stop' or 'skip'"),
             "oracle_timeout": (
                 self.oracle_timeout,

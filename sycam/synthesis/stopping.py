@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from sycam.errors import OracleError
-from sycam.oracle import Failures, MetricOracle
+from sycam.oracle import Drawable, Failures, MetricOracle
 
 SLACK = 1e-12  # of float64 sums; candidates that tie within it are scored to the end, and further goals or the order decide
 
@@ -19,10 +19,10 @@ class Scored:
     """What is known of one candidate after its stages.
 
     Attributes:
-        values: [N] the metric on each image, NaN where it was not asked.
+        values: [N] the metric on each image, NaN where it was not asked; [N, P] of a metric with P parts.
         seen: images asked.
-        total: the mean over all images, or None where the candidate was rejected before the last one.
-        bound: the best mean that it could still have had.
+        total: the score on all images, or None where the candidate was rejected before the last one.
+        bound: the best score that it could still have had.
         failed: whether the oracle gave no answer about it; error: why, None where it was not asked any more.
     """
 
@@ -35,35 +35,44 @@ class Scored:
 
 
 def score_exactly(
-    oracle: MetricOracle, maps: Tensor, stages: Sequence[Tensor], threshold: float | None, failures: Failures | None = None
+    oracle: MetricOracle,
+    maps: Tensor,
+    stages: Sequence[Tensor],
+    threshold: float | None,
+    cams: Sequence[Drawable] | None = None,
+    failures: Failures | None = None,
 ) -> list[Scored]:
     """Scores candidates stage by stage and drops each as soon as it cannot beat `threshold`.
 
-    Changes no result: whatever an exhaustive scoring would accept is scored to the end.
+    Changes no result: whatever an exhaustive scoring would accept is scored to the end. Of a metric that is no mean over images
+    each part is bounded on its own, and the aggregate, monotone in each, of these bounds is the bound.
 
     Args:
         oracle: the metric on N images.
         maps: [C, N, h, w], the candidates' low-resolution heatmaps.
         stages: the images in order, in parts that together are all N.
-        threshold: the mean to beat; None rejects nothing.
+        threshold: the score to beat; None rejects nothing.
+        cams: the candidates, C of them, for a metric that draws them on other images.
         failures: how failures of the oracle are taken; None raises the first.
     """
     metric, count = oracle.metric, maps.shape[1]
-    values = torch.full((len(maps), count), torch.nan, dtype=torch.float64)
+    perfect = metric.best_parts()
+    values = torch.full((len(maps), count, *perfect.shape), torch.nan, dtype=torch.float64)
     bounds = torch.full((len(maps),), metric.perfect, dtype=torch.float64)
     alive, seen = torch.arange(len(maps)), 0
     seen_by = torch.zeros(len(maps), dtype=torch.int64)
     failed: dict[int, OracleError | None] = {}
     for stage in stages:
-        found, lost = _ask(oracle, maps, alive, stage, failures)
+        found, lost = _ask(oracle, maps, alive, stage, cams, failures)
         values[alive[:, None], stage] = found
         if lost:
             failed.update({int(alive[row]): error for row, error in lost.items()})
             alive = alive[[row for row in range(len(alive)) if row not in lost]]
         seen += len(stage)
         seen_by[alive] = seen
-        unseen = metric.perfect * (count - seen) if seen < count else 0.0
-        bounds[alive] = (values[alive].nansum(1) + unseen) / count
+        unseen = perfect * (count - seen) if seen < count else torch.zeros_like(perfect)
+        means = (values[alive].nansum(1) + unseen) / count
+        bounds[alive] = means if metric.combine is None else metric.combine(means)
         if threshold is not None and seen < count:
             margin = bounds[alive] - threshold if metric.direction == "high" else threshold - bounds[alive]
             alive = alive[margin > -2 * SLACK]  # a bound and the mean that it bounds are rounded each in its own way
@@ -79,14 +88,21 @@ def score_exactly(
 
 
 def _ask(
-    oracle: MetricOracle, maps: Tensor, alive: Tensor, stage: Tensor, failures: Failures | None
+    oracle: MetricOracle,
+    maps: Tensor,
+    alive: Tensor,
+    stage: Tensor,
+    cams: Sequence[Drawable] | None,
+    failures: Failures | None,
 ) -> tuple[Tensor, dict[int, OracleError | None]]:
-    """The scores of living candidates on a stage [alive, stage], and those of them that have none."""
+    """The scores of living candidates on a stage, [alive, stage] or with parts [alive, stage, P], and those of them that have
+    none."""
 
     def ask(rows: Tensor, columns: Tensor) -> Tensor:
-        chosen = maps[alive[rows].to(maps.device)]
-        return oracle.score(chosen[:, stage[columns].to(maps.device)], stage[columns])
+        chosen, living = maps[alive[rows].to(maps.device)], alive[rows].tolist()
+        asked = None if cams is None else [cams[place] for place in living]
+        return oracle.score(chosen[:, stage[columns].to(maps.device)], stage[columns], asked)
 
     if failures is None:
         return ask(torch.arange(len(alive)), torch.arange(len(stage))), {}
-    return failures.attempt(ask, len(alive), len(stage))
+    return failures.attempt(ask, len(alive), len(stage), parts=len(oracle.metric.parts))

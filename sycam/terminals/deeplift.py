@@ -7,15 +7,14 @@ import warnings
 import torch
 from torch import Tensor
 
-from sycam.errors import SycamError
-from sycam.network.head import linear_head
-from sycam.terminals.derivatives import constant_over_pixels
+from sycam.terminals.additive import added_by_channels, added_by_pixels
 from sycam.terminals.head import logit_of_nothing
-from sycam.terminals.modular import modular_tail, rescaling
+from sycam.terminals.modular import modular_tail, uncovered_calls
 from sycam.terminals.registry import register_terminal
+from sycam.terminals.rescale import rescaling
 from sycam.terminals.view import View
 
-SOURCE = "LIFT-CAM: Jung & Oh, ICCV 2021, equation 8; DeepLIFT, rescale rule: Shrikumar et al., ICML 2017; through captum"
+SOURCE = "LIFT-CAM: Jung & Oh, ICCV 2021, equation 8; DeepLIFT, rescale rule: Shrikumar et al., ICML 2017"
 INCOMPLETE = 1e-2
 """Share of y − y(0) by which contributions may miss it before the user is told."""
 
@@ -25,10 +24,8 @@ INCOMPLETE = 1e-2
 )
 def lift(view: View) -> Tensor:
     """Sum over the channel's pixels of DeepLIFT's contributions to the logit, by the rescale rule, against maps of zeros."""
-    head = linear_head(view.network)
-    if head is not None:
-        return head.weight[view.classes] * view.A.mean((2, 3))
-    return view["lift_map"].sum((2, 3))
+    added = added_by_channels(view)
+    return view["lift_map"].sum((2, 3)) if added is None else added
 
 
 @register_terminal("lift_map", passes="1 head pass; 0 on a GAP + linear head", source=SOURCE)
@@ -39,37 +36,34 @@ def lift_map(view: View) -> Tensor:
     multiplies activations with each other (attention, squeeze and excitation, layer normalisation) takes its plain gradient;
     the user is warned where the sum then misses.
     """
-    head = linear_head(view.network)
-    if head is not None:
-        return constant_over_pixels(head.weight[view.classes], view.A) * view.A
-    return contributions(view)
+    added = added_by_pixels(view)
+    return contributions(view) if added is None else added
 
 
 def contributions(view: View) -> Tensor:
-    """`lift_map` through captum's DeepLift on the tail, [N, K, h, w]; slow where a closed form exists.
+    """`lift_map` by one forward and one backward pass of the tail, [N, K, h, w]; slow where a closed form exists.
 
     Raises:
-        SycamError: captum is not installed, or the network could not be cut at its layer.
+        Unavailable: the network could not be cut at its layer.
     """
-    try:
-        from captum.attr import DeepLift
-    except ImportError:
-        raise SycamError("terminals lift and lift_map need captum: pip install 'sycam[attribution]'") from None
     tail = modular_tail(view.network)
-    with torch.inference_mode(False), torch.enable_grad(), rescaling(tail), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Setting forward, backward hooks")
-        warnings.filterwarnings("ignore", message="Input Tensor .* did not already require gradients")
-        A = view.A.detach().clone()
-        found = DeepLift(tail).attribute(A, torch.zeros_like(A[:1]), target=view.classes.clone()).detach()
-    view.network.passes.tail += 2 * len(A)
-    view.network.passes.backward += 2 * len(A)
+    with torch.inference_mode(False), torch.enable_grad():
+        A = view.A.detach().clone().requires_grad_()
+        with rescaling(tail, torch.zeros_like(A[:1])):
+            y = tail(A).gather(1, view.classes.clone()[:, None])
+        (multipliers,) = torch.autograd.grad(y.sum(), A)
+        found = (multipliers * A).detach()
+    view.network.passes.tail += len(A) + 1
+    view.network.passes.backward += len(A)
     gained = view["y"][:, 0] - logit_of_nothing(view)
     missed = (found.sum((1, 2, 3)) - gained).abs() / gained.abs().clamp(min=1e-3 * float(view["y"].abs().max()) + 1e-12)
-    if bool((missed > INCOMPLETE).any()) and "lift warned" not in view.network.memo:
+    if not bool((missed <= INCOMPLETE).all()) and "lift warned" not in view.network.memo:
         view.network.memo["lift warned"] = True
+        uncovered = uncovered_calls(view.network).lift
+        cause = f"its rules do not cover {', '.join(uncovered)}" if uncovered else "the logit hardly changes, or rounding tells"
         warnings.warn(
             f"lift: DeepLIFT's contributions at {view.network.layer!r} of {view.network.name} miss the logit's change by "
-            f"{float(missed.max()):.0%}: its rules do not cover what multiplies activations with each other",
+            f"{float(missed.max()):.0%}: {cause}",
             stacklevel=2,
         )
     return found

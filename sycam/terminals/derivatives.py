@@ -7,11 +7,13 @@ its Hessian times A is (∂²f/∂logits² · (logits − b))·W/Z: autograd the
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 
 import torch
 from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from sycam.errors import SycamError
+from sycam.errors import Unavailable
 from sycam.network.head import linear_head
 from sycam.terminals.view import View
 
@@ -31,28 +33,34 @@ def gradient_and_hessian(view: View, objective: Objective) -> tuple[Tensor, Tens
 
 def _derivatives(view: View, objective: Objective, second: bool) -> tuple[Tensor, Tensor]:
     network, head = view.network, linear_head(view.network)
-    with torch.inference_mode(False), torch.enable_grad():
+    # The fused kernels of attention have no second derivative.
+    attention = sdpa_kernel(SDPBackend.MATH) if second else nullcontext()
+    with torch.inference_mode(False), torch.enable_grad(), attention:
         A = view.A.detach().clone()
         if head is not None:
             leaf = view.logits.detach().clone().requires_grad_()
-            first, product = _autograd(objective(leaf), leaf, leaf.detach() - head.bias, second)
+            derivatives = _autograd(objective(leaf), leaf, leaf.detach() - head.bias, second)
+            assert derivatives is not None  # an objective is a function of the logits
+            first, product = derivatives
             return constant_over_pixels(first @ head.weight, A), constant_over_pixels(product @ head.weight, A)
         leaf = A.clone().requires_grad_()
         logits = network.tail(leaf, view.images.clone() if network.needs_images else None)
         value = objective(logits)
-        if not value.requires_grad:
-            raise SycamError(
+        found = _autograd(value, leaf, A, second) if value.requires_grad else None
+        if found is None:
+            raise Unavailable(
                 f"no gradient reaches layer {network.layer!r} from the logits of {network.name}: they do not depend on it, or "
                 "the model switches gradients off after it; name another layer"
             )
-        first, product = _autograd(value, leaf, A, second)
     network.passes.backward += len(A) * (2 if second else 1)
-    return first, product
+    return found
 
 
-def _autograd(value: Tensor, leaf: Tensor, direction: Tensor, second: bool) -> tuple[Tensor, Tensor]:
-    """The gradient of the sum of `value`, and its Hessian times `direction` (zeros unless `second`)."""
-    (first,) = torch.autograd.grad(value.sum(), leaf, create_graph=second)
+def _autograd(value: Tensor, leaf: Tensor, direction: Tensor, second: bool) -> tuple[Tensor, Tensor] | None:
+    """The gradient of the sum of `value`, and its Hessian times `direction` (zeros unless `second`); None where none reaches."""
+    (first,) = torch.autograd.grad(value.sum(), leaf, create_graph=second, allow_unused=True)
+    if first is None:  # the value's history is that of parameters alone
+        return None
     product = torch.zeros_like(leaf)
     if second and first.requires_grad:
         (found,) = torch.autograd.grad((first * direction).sum(), leaf, allow_unused=True)

@@ -7,10 +7,15 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from sycam.errors import SycamError
+from sycam.errors import Unavailable
+from sycam.network.entry import linear_entry
 from sycam.network.head import linear_head
+from sycam.terminals.additive import added_by_channels
 from sycam.terminals.registry import register_terminal
 from sycam.terminals.view import View
+
+IMAGES = 8
+"""Whose channels' parts in a linear layer are held at once: of VGG16 8 MB an image."""
 
 
 @register_terminal("fc", sort="Real", level="channel", source="CAM: Zhou et al., CVPR 2016")
@@ -18,7 +23,7 @@ def head_weight(view: View) -> Tensor:
     """Weight of the class in the linear layer after global pooling; an error unless that head is verified."""
     head = linear_head(view.network)
     if head is None:
-        raise SycamError(
+        raise Unavailable(
             f"terminal fc: no global average pooling with one linear layer follows layer {view.network.layer!r} of "
             f"{view.network.name} (verified on random activations): leave fc out of the grammar, or use G, which equals "
             "fc/Z where there is such a head"
@@ -35,10 +40,8 @@ def head_weight(view: View) -> Tensor:
 )
 def logit_drop(view: View) -> Tensor:
     """Logit of the class minus the logit with all of the channel's activations set to 0."""
-    head = linear_head(view.network)
-    if head is not None:
-        return head.weight[view.classes] * view.A.mean((2, 3))
-    return ablated(view)
+    added = added_by_channels(view)
+    return ablated(view) if added is None else added
 
 
 @register_terminal(
@@ -50,10 +53,8 @@ def logit_drop(view: View) -> Tensor:
 )
 def logit_keep(view: View) -> Tensor:
     """Logit of the class with all channels but this one set to 0, minus the logit with all of them at 0."""
-    head = linear_head(view.network)
-    if head is not None:
-        return head.weight[view.classes] * view.A.mean((2, 3))
-    return kept(view)
+    added = added_by_channels(view)
+    return kept(view) if added is None else added
 
 
 def ablated(view: View) -> Tensor:
@@ -66,12 +67,8 @@ def ablated(view: View) -> Tensor:
     drop = view.A.new_zeros(view.A.shape[:2])
     image, channel = view.A.flatten(2).any(-1).nonzero(as_tuple=True)  # [jobs] each
 
-    def without(jobs: slice) -> Tensor:
-        maps = view.A[image[jobs]]  # a copy, [chunk, K, h, w]
-        maps[torch.arange(len(maps), device=maps.device), channel[jobs]] = 0
-        return maps
-
-    drop[image, channel] = view["y"][image, 0] - logit_of(view, image, without)
+    channels = torch.arange(view.A.shape[1], device=view.A.device)
+    drop[image, channel] = view["y"][image, 0] - logit_with(view, image, lambda jobs: channels != channel[jobs, None])
     return drop
 
 
@@ -80,14 +77,32 @@ def kept(view: View) -> Tensor:
     gain = view.A.new_zeros(view.A.shape[:2])
     image, channel = view.A.flatten(2).any(-1).nonzero(as_tuple=True)
 
-    def alone(jobs: slice) -> Tensor:
-        of, k = image[jobs], channel[jobs]
-        maps = view.A.new_zeros(len(of), *view.A.shape[1:])
-        maps[torch.arange(len(of), device=of.device), k] = view.A[of, k]
-        return maps
-
-    gain[image, channel] = logit_of(view, image, alone) - logit_of_nothing(view)[image]
+    channels = torch.arange(view.A.shape[1], device=view.A.device)
+    logit = logit_with(view, image, lambda jobs: channels == channel[jobs, None])
+    gain[image, channel] = logit - logit_of_nothing(view)[image]
     return gain
+
+
+@torch.no_grad()
+def logit_with(view: View, image: Tensor, present: Callable[[slice | Tensor], Tensor]) -> Tensor:
+    """The logit of its image's class for each job, [jobs], where only some channels are there and the others are 0.
+
+    Args:
+        view: the batch.
+        image: of each job, [jobs], in ascending order.
+        present: the channels of some of the jobs, given by a slice or their places, bool [chunk, K].
+    """
+    entry, A = linear_entry(view.network), view.A
+    if entry is None:
+        return logit_of(view, image, lambda jobs: torch.where(present(jobs)[:, :, None, None], A[image[jobs]], 0))
+    logit = A.new_empty(len(image))
+    for first in range(0, len(view), IMAGES):
+        start, added = entry.parts(A[first : first + IMAGES])
+        for n, own in enumerate(added, first):
+            for jobs in (image == n).nonzero()[:, 0].split(view.chunk):
+                logit[jobs] = entry.logits(start, own, present(jobs))[:, view.classes[n]]
+    view.network.passes.tail += len(image)
+    return logit
 
 
 @torch.no_grad()
@@ -108,14 +123,14 @@ def logit_of(view: View, image: Tensor, maps: Callable[[slice], Tensor]) -> Tens
 
 
 def logit_of_nothing(view: View) -> Tensor:
-    """The logit of each image's class with all channels at 0, [N]; computed once for a view."""
-    if "logit of nothing" not in view.extra:
-        network = view.network
-        if network.needs_images:  # something may bypass the layer
-            images = torch.arange(len(view), device=view.A.device)
-            found = logit_of(view, images, lambda jobs: torch.zeros_like(view.A[jobs]))
-        else:
+    """The logit of each image's class with all channels at 0, [N]; once for a network, or for a view if it needs the image."""
+    network = view.network
+    if not network.needs_images:
+        if "logits of nothing" not in network.memo:
             with torch.no_grad():
-                found = network.tail(torch.zeros_like(view.A[:1]))[0, view.classes]
-        view.extra["logit of nothing"] = (found,)
+                network.memo["logits of nothing"] = network.tail(torch.zeros_like(view.A[:1]))[0]
+        return network.memo["logits of nothing"][view.classes]
+    if "logit of nothing" not in view.extra:  # something may bypass the layer
+        images = torch.arange(len(view), device=view.A.device)
+        view.extra["logit of nothing"] = (logit_of(view, images, lambda jobs: torch.zeros_like(view.A[jobs])),)
     return view.extra["logit of nothing"][0]

@@ -47,8 +47,8 @@ def path_gradient(view: View) -> Tensor:
     if linear_head(view.network) is not None:
         return view["G"]
     steps = view.settings.path_steps
-    total = torch.zeros_like(view.A)
-    for i in range(1, steps + 1):
+    total = view["G"].clone()  # the path ends at the image itself
+    for i in range(1, steps):
         total += _gradient(view, view.images * (i / steps))
     return total / steps
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from sycam.errors import Unavailable
 from sycam.heatmap import post
 from sycam.network.batching import images_at_once
 from sycam.terminals.registry import register_terminal
@@ -68,7 +69,11 @@ def _loss(view: View, u: Tensor, A: Tensor, images: Tensor, classes: Tensor) -> 
     combined = torch.einsum("nk,nkhw->nhw", u.softmax(1), A)
     mask = post(combined, (images.shape[2], images.shape[3]), relu=False)[:, None]
     loss = -view.network.differentiable(_masked(view, images, mask)).gather(1, classes[:, None])[:, 0]
-    (gradient,) = torch.autograd.grad(loss.sum(), u)
+    (gradient,) = torch.autograd.grad(loss.sum(), u, allow_unused=True)
+    if gradient is None:
+        raise Unavailable(
+            f"opti: no gradient reaches the image from the logits of {view.network.name}: the model switches gradients off"
+        )
     view.network.passes.backward += len(u)
     # A dead channel's weight only scales the map, which min-max undoes: what is left of its gradient is rounding, and Adam would
     # stretch that to full steps.

@@ -102,6 +102,6 @@ def terminal(name: str) -> Terminal:
     """
     if name in TERMINALS:
         return TERMINALS[name]
-    near = difflib.get_close_matches(name, TERMINALS, n=3, cutoff=0.5)
+    near = difflib.get_close_matches(name, TERMINALS, n=3, cutoff=0.6)
     guess = f" did you mean {', '.join(near)}? There" if near else " there"
     raise SycamError(f"no terminal {name!r};{guess} are {', '.join(TERMINALS)}")

@@ -8,15 +8,16 @@ an attribute to be written onto each, and rejects a module that it does not know
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from sycam.errors import SycamError
-from sycam.network.head import linear_head
-from sycam.terminals.derivatives import constant_over_pixels
-from sycam.terminals.modular import HOOKABLE, Addition, SpatialMean, modular_tail
+from sycam.errors import Unavailable
+from sycam.terminals.additive import added_by_pixels
+from sycam.terminals.modular import modular_tail, uncovered_calls
+from sycam.terminals.parts import HOOKABLE, Addition, Scaling, SpatialMean
 from sycam.terminals.registry import register_terminal
 from sycam.terminals.view import View
 
@@ -29,12 +30,13 @@ from sycam.terminals.view import View
 def relevance(view: View) -> Tensor:
     """Relevance of each pixel of each channel for the logit y: the ε rule through linear layers, z⁺ through convolutions.
 
-    Additions and average pooling share relevance by contribution; activations and normalisations pass it on. On a GAP + linear
-    head it is w_k A_k / Z, the limit of small ε.
+    Additions and average pooling share relevance by contribution; activations, normalisations and scaling by a constant pass it
+    on. On a GAP + linear head it is w_k A_k / Z, the limit of small ε. Where the tail holds what no rule covers (products of
+    activations, attention), the user is warned.
     """
-    head = linear_head(view.network)
-    if head is not None:
-        return constant_over_pixels(head.weight[view.classes], view.A) * view.A
+    added = added_by_pixels(view)
+    if added is not None:
+        return added
     return propagated(view, torch.zeros_like(view.logits).scatter(1, view.classes[:, None], view["y"]), positive=False)
 
 
@@ -58,10 +60,18 @@ def propagated(view: View, start: Tensor, positive: bool) -> Tensor:
         positive: the z⁺ rule in linear layers too, and not the ε rule.
 
     Raises:
-        SycamError: zennit is not installed, or the network could not be cut at its layer.
+        Unavailable: zennit is not installed, or the network could not be cut at its layer.
     """
     composite = _composite(positive)
     tail = modular_tail(view.network)
+    uncovered = uncovered_calls(view.network).relevance
+    if uncovered and "relevance warned" not in view.network.memo:
+        view.network.memo["relevance warned"] = True
+        warnings.warn(
+            f"lrp: relevance after {view.network.layer!r} of {view.network.name} meets what no rule covers, and takes its plain "
+            f"gradient there: {', '.join(uncovered)}",
+            stacklevel=2,
+        )
     with torch.inference_mode(False), torch.enable_grad(), composite.context(tail) as hooked:
         leaf = view.A.detach().clone().requires_grad_()
         (found,) = torch.autograd.grad(hooked(leaf), leaf, start.clone())
@@ -75,11 +85,11 @@ def _composite(positive: bool) -> Any:
         from zennit.composites import LayerMapComposite
         from zennit.rules import Epsilon, Norm, Pass, ZPlus
     except ImportError:
-        raise SycamError("terminals lrp and lrp_contrast need zennit: pip install 'sycam[attribution]'") from None
+        raise Unavailable("terminals lrp and lrp_contrast need zennit: pip install 'sycam[attribution]'") from None
     normalisations = (nn.BatchNorm2d, nn.BatchNorm1d, nn.LayerNorm, nn.GroupNorm)
     return LayerMapComposite(
         [
-            ((*HOOKABLE, *normalisations), Pass()),
+            ((*HOOKABLE, Scaling, *normalisations), Pass()),
             ((Addition, SpatialMean), Norm()),
             ((nn.Conv1d, nn.Conv2d), ZPlus(zero_params="bias")),
             ((nn.Linear,), ZPlus(zero_params="bias") if positive else Epsilon()),

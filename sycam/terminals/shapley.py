@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from sycam.network.head import linear_head
-from sycam.terminals.head import logit_of, logit_of_nothing
+from sycam.terminals.additive import added_by_channels
+from sycam.terminals.head import logit_of_nothing, logit_with
 from sycam.terminals.randomness import generator, image_keys
 from sycam.terminals.registry import register_terminal
 from sycam.terminals.view import View
@@ -34,9 +34,8 @@ def shapley(view: View) -> tuple[Tensor, Tensor]:
     Raises:
         SycamError: a logit is not finite.
     """
-    head = linear_head(view.network)
-    if head is not None:
-        exact = head.weight[view.classes] * view.A.mean((2, 3))
+    exact = added_by_channels(view)
+    if exact is not None:
         return exact, torch.zeros_like(exact)
     if "shapley" not in view.extra:
         view.extra["shapley"] = sampled_shapley(view)
@@ -57,14 +56,12 @@ def sampled_shapley(view: View) -> tuple[Tensor, Tensor]:
     inner = ((steps > 0) & (steps < size[:, None]))[:, None].expand(N, orderings, K + 1)
     image, ordering, taken = inner.nonzero(as_tuple=True)  # [jobs] each
 
-    def coalition(jobs: slice) -> Tensor:
-        of = image[jobs]
-        present = place[of, ordering[jobs]] < taken[jobs, None]  # [chunk, K]
-        return A[of] * present[:, :, None, None].to(A.dtype)
+    def coalition(jobs: slice | Tensor) -> Tensor:
+        return place[image[jobs], ordering[jobs]] < taken[jobs, None]  # [chunk, K]
 
     value = A.new_zeros(N, orderings, K + 1)
     value[:, :, 0] = logit_of_nothing(view)[:, None]
-    value[image, ordering, taken] = logit_of(view, image, coalition)
+    value[image, ordering, taken] = logit_with(view, image, coalition)
     whole = torch.where(size > 0, view["y"][:, 0], value[:, 0, 0])
     value[torch.arange(N, device=A.device), :, size] = whole[:, None].expand(N, orderings)
     marginal = value.diff(dim=2).gather(2, place.clamp(max=K - 1))  # [N, R, K]

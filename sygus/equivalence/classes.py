@@ -55,7 +55,14 @@ class _Bucket:
     finer: dict[Term, int] = field(default_factory=dict)
     points: list[Point] = field(default_factory=list)
     values: dict[Term, list[Tensor | None]] = field(default_factory=dict)
-    """Of `terms`, on the points: as many as were asked for."""
+    """On the points: as many as were asked for."""
+
+    def forget(self) -> None:
+        """Leaves out what is kept of terms that were merged, once it is most of what is kept."""
+        if len(self.finer) > 4 * len(self.terms) + 64:
+            kept = set(self.terms)
+            self.finer = {term: value for term, value in self.finer.items() if term in kept}
+            self.values = {term: value for term, value in self.values.items() if term in kept}
 
 
 @dataclass
@@ -203,17 +210,16 @@ class Equivalence:
             return 0
         found = bucket.finer.get(term)
         if found is None:
-            found = self.refutation.fingerprint(term)
-            if term in bucket.terms:
-                bucket.finer[term] = found
+            bucket.forget()
+            found = bucket.finer[term] = self.refutation.fingerprint(term)
         return found
 
     def _values(self, bucket: _Bucket, term: Term) -> list[Tensor | None]:
         """A term on the tensors that split this bucket before."""
-        known = bucket.values.get(term, [])
+        if not bucket.points:
+            return []
+        known = bucket.values.setdefault(term, [])
         known += [self.refutation.value(point, term) for point in bucket.points[len(known) :]]
-        if bucket.points and term in bucket.terms:
-            bucket.values[term] = known
         return known
 
     def _may_equal(self, bucket: _Bucket, seen: tuple[int, list[Tensor | None]], rival: Term) -> bool:
@@ -255,11 +261,13 @@ class Equivalence:
             return True
         claim = self.claim(term, rival)
         law = shape((claim.left, claim.right, *claim.facts))
-        point = None if law in self._unrealised else self.refutation.find(term, rival)
+        finer = bucket.finer.get(term)
+        alike = finer is not None and finer == bucket.finer.get(rival)
+        point = None if law in self._unrealised else self.refutation.find(term, rival, alike)
         if point is not None:
             self.counts.refuted += 1
             self.counterexamples.append(point)
-            if self.refutation.fingerprint(term) == self.refutation.fingerprint(rival):
+            if alike or self.refutation.fingerprint(term) == self.refutation.fingerprint(rival):
                 bucket.points.append(point)
             return False
         self._unrealised.add(law)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import warnings
 
 import pytest
 import torch
@@ -10,14 +11,15 @@ import torch.nn.functional as F
 from heads import PREP, Residual, double, images, network
 from torch import Tensor, nn
 
-from sycam.errors import SycamError
+from sycam.errors import Unavailable
 from sycam.images import ImageSet
 from sycam.network import Network
 from sycam.network.cut import Cut
+from sycam.network.reshape import ChannelsLast, Tokens
 from sycam.terminals import View
-from sycam.terminals.modular import Addition, MaxPool, SpatialMean, modular_tail
+from sycam.terminals.modular import modular_tail
+from sycam.terminals.parts import Addition, MaxPool, SpatialMean
 
-pytest.importorskip("captum")
 CLASSES = torch.tensor([3, 0, 1, 1])
 
 
@@ -67,6 +69,19 @@ def test_lift_of_a_layered_head():
     close(view["lift"].sum(1), (view["y"] - nothing)[:, 0])
     assert (view["lift"] - view["drop"]).abs().max() > 1e-3 * view["lift"].abs().max()
     assert not made.model[0][1]._forward_hooks
+
+
+def test_lift_is_captums_deeplift(small_vgg_tiny20: Network, tiny_photos: ImageSet):
+    """The referee: captum on the same head, written down by hand, where its rule for max pooling holds (no window shares a pixel)."""
+    captum = pytest.importorskip("captum.attr", reason="captum is in the extra `referee`")
+    made = small_vgg_tiny20
+    view = View(made, tiny_photos.normalised([0, 3, 5, 6], made))
+    layers = [nn.ReLU() if isinstance(part, nn.ReLU) else part for part in made.model.classifier]
+    head = nn.Sequential(nn.MaxPool2d(2), nn.Flatten(), *layers).eval()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        found = captum.DeepLift(head).attribute(view.A, torch.zeros_like(view.A), target=view.classes).detach()
+    close(view["lift_map"], found, 1e-4)
 
 
 def test_lift_of_the_small_vgg(small_vgg_tiny20: Network, tiny_photos: ImageSet):
@@ -132,8 +147,99 @@ def test_what_multiplies_activations_warns_that_it_misses():
 
     torch.manual_seed(0)
     view = View(double(Network(Gate().eval(), PREP, "conv")), images())
-    with pytest.warns(UserWarning, match=r"lift: DeepLIFT's contributions at 'conv' of Gate miss the logit's change by \d+%"):
+    with pytest.warns(
+        UserWarning, match=r"lift: .* at 'conv' of Gate miss the logit's change by \d+%: its rules do not cover mul$"
+    ):
         view["lift"]
+    with pytest.warns(UserWarning, match=r"lrp: .* after 'conv' of Gate meets what no rule covers, .* gradient there: mul$"):
+        view["lrp"]
+
+
+ACTIVATIONS = {  # how a function may be written, and the module
+    "relu": (F.relu, nn.ReLU()),
+    "relu by keyword": (lambda x: F.relu(input=x, inplace=True), nn.ReLU()),
+    "relu_": (F.relu_, nn.ReLU()),
+    "clamp": (lambda x: x.clamp(min=0), nn.ReLU()),
+    "leaky_relu_": (lambda x: F.leaky_relu_(x, 0.1), nn.LeakyReLU(0.1)),
+    "tanh_": (lambda x: x.tanh_(), nn.Tanh()),
+    "softsign": (F.softsign, nn.Softsign()),
+    "logsigmoid": (F.logsigmoid, nn.LogSigmoid()),
+    "threshold": (lambda x: F.threshold(x, 0.1, 0.0), nn.Threshold(0.1, 0.0)),
+    "hardtanh_": (F.hardtanh_, nn.Hardtanh()),
+    "gelu": (F.gelu, nn.GELU()),
+}
+POOLS = {
+    "max": (lambda x: F.max_pool2d(x, 2), nn.MaxPool2d(2)),
+    "adaptive": (lambda x: F.adaptive_max_pool2d(x, 3), nn.AdaptiveMaxPool2d(3)),
+    "average": (lambda x: F.avg_pool2d(x, kernel_size=2), nn.AvgPool2d(2)),
+}
+
+
+class Parts(nn.Module):
+    """A network of modules alone."""
+
+    def __init__(self, function, act: nn.Module, pooled, pool: nn.Module) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.stem, self.conv, self.norm = nn.Conv2d(3, 4, 3), nn.Conv2d(4, 5, 3, stride=1, padding=1), nn.BatchNorm2d(5)
+        self.fc, self.out = nn.Linear(45, 6, bias=False), nn.Linear(6, 3)
+        self.act, self.pool, self.function, self.pooled = act, pool, function, pooled
+        nn.init.normal_(self.norm.running_mean)
+        nn.init.normal_(self.norm.weight)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.act(self.norm(self.conv(self.stem(x))))
+        return self.out(self.act(self.fc(self.pool(x).flatten(1))))
+
+
+class Calls(Parts):
+    """The same network, all of it after the stem written as calls."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.conv2d(self.stem(x), self.conv.weight, self.conv.bias, padding=1)
+        norm = self.norm
+        x = F.batch_norm(x, norm.running_mean, norm.running_var, weight=norm.weight, bias=norm.bias)
+        x = self.pooled(self.function(x)).flatten(1)
+        return F.linear(self.function(x @ self.fc.weight.t()), self.out.weight, bias=self.out.bias)
+
+
+class Statements(Parts):
+    """The same network for ReLUs, which are statements."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.norm(self.conv(self.stem(x)))
+        F.relu_(x)
+        x = self.fc(self.pool(x).flatten(1))
+        F.relu(x, inplace=True)
+        return self.out(x)
+
+
+@pytest.mark.parametrize(
+    ("activation", "pool"), [*((activation, "max") for activation in ACTIVATIONS), ("relu", "adaptive"), ("tanh_", "average")]
+)
+def test_calls_are_explained_as_modules_are(activation, pool):
+    kinds = [Parts, Calls, Statements] if activation == "relu" else [Parts, Calls]
+    views = [View(double(Network(kind(*ACTIVATIONS[activation], *POOLS[pool]).eval(), PREP, "stem")), images()) for kind in kinds]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for name in ("lift", "lift_map", "lrp", "lrp_contrast"):
+            assert views[0][name].abs().max() > 1e-6
+            for other in views[1:]:
+                close(other[name], views[0][name])
+
+
+def test_scaling_by_a_constant_hands_relevance_on():
+    class Scaled(Parts):
+        def forward(self, x: Tensor) -> Tensor:
+            x = 2 * self.act(self.norm(self.conv(self.stem(x))))
+            x.mul_(self.norm.bias[0] + 3)
+            x = -(x / -6)
+            return self.out(self.act(self.fc(self.pool(x).flatten(1))))
+
+    given = (*ACTIVATIONS["relu"], *POOLS["max"])
+    plain, scaled = (View(double(Network(kind(*given).eval(), PREP, "stem")), images()) for kind in (Parts, Scaled))
+    for name in ("lift_map", "lrp"):
+        close(scaled[name], plain[name])
 
 
 def test_the_modular_tail_computes_the_same_and_shares_nothing_but_weights():
@@ -154,17 +260,86 @@ def test_the_modular_tail_computes_the_same_and_shares_nothing_but_weights():
 def test_a_network_that_cannot_be_cut_is_told_why(name):
     made = network("layered")
     made._cut = Cut(None, "for the test")
-    with pytest.raises(SycamError, match=r"after layer '0' cannot be taken apart \(for the test\), which lift, lift_map, lrp"):
+    with pytest.raises(Unavailable, match=r"after layer '0' cannot be taken apart \(for the test\), which lift, lift_map, lrp"):
         View(made, images())[name]
 
 
-@pytest.mark.parametrize(("name", "package"), [("lift", "captum"), ("lrp", "zennit")])
+class Rearranged(nn.Module):
+    """A convolution whose maps some layer hands on otherwise, before a layered head; `turned` and `back` name both sides."""
+
+    def __init__(self, kind: str) -> None:
+        super().__init__()
+        self.stem = nn.Sequential(nn.Conv2d(3, 7, 3), nn.ReLU())
+        shape = {"last": (6, 6, 7), "patches": (36, 7), "class token": (36, 7)}[kind]
+        self.turned: nn.Module = nn.Sequential(nn.Flatten(2), Swap(), nn.Unflatten(1, shape[:-1]))
+        self.token = nn.Parameter(torch.randn(1, 1, 7)) if kind == "class token" else None
+        self.mark = nn.Identity()
+        self.fc, self.out = nn.Linear(63, 5), nn.Linear(5, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.turned(self.stem(x))
+        if self.token is not None:
+            x = torch.cat([self.token.expand(x.shape[0], -1, -1), x], 1)
+        x = self.mark(x)
+        if self.token is not None:
+            x = x[:, 1:] * (1 + x[:, :1])
+        x = x.flatten(1, -2).transpose(1, 2).unflatten(2, (6, 6))
+        return self.out(F.relu(self.fc(F.max_pool2d(x, 2).flatten(1))))
+
+
+class Swap(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x.transpose(1, 2)
+
+
+@pytest.mark.parametrize(("kind", "reshape"), [("last", ChannelsLast()), ("patches", Tokens(0, 6, 6))])
+@pytest.mark.parametrize("name", ["lift", "lift_map", "lrp", "lrp_contrast"])
+def test_a_layer_with_channels_last_is_its_neighbour_with_channels_first(kind, reshape, name):
+    pytest.importorskip("zennit")
+    torch.manual_seed(0)
+    model = Rearranged(kind).eval()
+    first, other = double(Network(model, PREP, "stem")), double(Network(model, PREP, "mark"))
+    assert other.reshape == reshape
+    close(View(other, images(), CLASSES)[name], View(first, images(), CLASSES)[name])
+
+
+@pytest.mark.parametrize("name", ["lift", "lrp"])
+def test_class_tokens_are_no_maps(name):
+    torch.manual_seed(0)
+    made = double(Network(Rearranged("class token").eval(), PREP, "mark"))
+    with pytest.raises(Unavailable, match="cannot be taken apart \\(the layer returns class tokens, which belong to the image"):
+        View(made, images())[name]
+
+
+@pytest.mark.parametrize("name", ["lift", "lrp", "lrp_contrast"])
+def test_a_normalisation_that_is_called_as_a_function_is_as_good_as_a_module(name):
+    pytest.importorskip("zennit")
+
+    class Functional(nn.LayerNorm):
+        def forward(self, x: Tensor) -> Tensor:
+            return F.layer_norm(x, self.normalized_shape, self.weight, self.bias, self.eps)
+
+    Functional.__module__ = __name__  # not torch.nn's: torch.fx looks into it
+    torch.manual_seed(0)
+    body = [nn.Conv2d(3, 7, 3), nn.AdaptiveMaxPool2d(2), nn.Flatten()]
+    norm, tail = nn.LayerNorm(28), [nn.Linear(28, 5), nn.ReLU(), nn.Linear(5, 4)]
+    nn.init.normal_(norm.weight)
+    own = Functional(28)
+    own.load_state_dict(norm.state_dict())
+    pair = [double(Network(nn.Sequential(*body, n, *tail).eval(), PREP, "0")) for n in (norm, own)]
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="lift: DeepLIFT's contributions")
+        found = [View(made, images(), CLASSES)[name] for made in pair]
+    close(found[1], found[0])
+
+
+@pytest.mark.parametrize(("name", "package"), [("lrp", "zennit"), ("lrp_contrast", "zennit")])
 def test_a_package_that_is_missing_is_named(monkeypatch, name, package):
-    for module in ("captum.attr", "zennit.composites", "zennit.rules"):
+    for module in ("zennit.composites", "zennit.rules"):
         monkeypatch.setitem(sys.modules, module, None)
-    with pytest.raises(SycamError, match=rf"need {package}: pip install 'sycam\[attribution\]'"):
+    with pytest.raises(Unavailable, match=rf"need {package}: pip install 'sycam\[attribution\]'"):
         View(network("layered"), images())[name]
-    assert View(network("linear"), images())[name].shape[1] == 7  # a closed form needs no package
+    assert View(network("layered"), images())["lift"].abs().max() > 0  # which asks for none
 
 
 def backwards(layers: list[nn.Module], A: Tensor, start: Tensor, positive: bool) -> Tensor:

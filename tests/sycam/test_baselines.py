@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -343,7 +345,7 @@ def test_full_grad_is_complete():
         grads = torch.autograd.grad(y, [x, *(zeros for _, zeros in found)])
     total = (grads[0] * x).sum() + sum((g * bias[:, None, None]).sum() for (bias, _), g in zip(found, grads[1:], strict=True))
     assert len(found) == 3
-    assert float(total) == pytest.approx(float(y), rel=1e-4)
+    assert float(total.detach()) == pytest.approx(float(y.detach()), rel=1e-4)
     assert not any(module._forward_hooks for module in model.modules())
 
 
@@ -428,7 +430,16 @@ def test_a_black_image_breaks_nothing():
         assert bool(found.isfinite().all()) and float(found.min()) >= 0 and float(found.max()) <= 1, name
 
 
-# The registry.
+# The page and the registry.
+
+
+def test_the_gallery_shows_every_cam():
+    page = Path(__file__).parents[2] / "docs" / "cams.md"
+    headings = {line[4:] for line in page.read_text(encoding="utf-8").splitlines() if line.startswith("### ")}
+    assert headings == {cam.name for cam in find_cams("all")}  # else: python docs/build_gallery.py
+    pictures = re.findall(r"\]\((cams/[^)]+)\)", page.read_text(encoding="utf-8"))
+    assert len(pictures) == 1 + len(headings)  # the photograph itself
+    assert all((page.parent / picture).is_file() for picture in pictures)
 
 
 def test_a_baseline_says_what_it_is():

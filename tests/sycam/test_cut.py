@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torchvision import models
 
 from sycam.network.cut import cut
+from sycam.network.hooks import catching, replacing
 from sycam.network.output import Output
 
 torch.manual_seed(0)
@@ -45,11 +46,72 @@ class Bypass(Body):
 
 
 class Discarded(Body):
-    """Changes the map by a call whose result no one uses: the data flow does not show it."""
+    """Changes the map by a call whose result no one uses: a tail of the data flow alone would leave it out."""
 
     def after(self, a: Tensor, x: Tensor) -> Tensor:
         F.relu(a, inplace=True)
         return a
+
+
+class Scaled(Body):
+    """As `Discarded`, by a method, and where max pooling hides what a ReLU does to a network's own activations."""
+
+    def after(self, a: Tensor, x: Tensor) -> Tensor:
+        a.mul_(2)
+        b = a + 1
+        b += 1
+        F.relu_(b)
+        return F.max_pool2d(b, 6)
+
+
+class HiddenByPooling(Body):
+    """All its own pools are positive: the missing ReLU does not show on them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv.bias.data += 3
+
+    def after(self, a: Tensor, x: Tensor) -> Tensor:
+        F.relu_(a)
+        return F.max_pool2d(a, 3)
+
+
+class ThroughView(Body):
+    """Writes into a view that no one uses again."""
+
+    def after(self, a: Tensor, x: Tensor) -> Tensor:
+        b = a * 1
+        b.flatten(1).abs_()
+        self.relu(b.view(-1))
+        return F.max_pool2d(b, 6)
+
+
+class Counting(Body):
+    """Writes into what the logits do not need."""
+
+    def after(self, a: Tensor, x: Tensor) -> Tensor:
+        y = x + 1
+        y.mul_(2)
+        return a
+
+
+class StatementFromTheImage(Body):
+    def after(self, a: Tensor, x: Tensor) -> Tensor:
+        a.mul_(x.mean())
+        return a
+
+
+class AfterItsReturn(Body):
+    """The layer hands on what an earlier statement wrote."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.conv = self.conv, nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        a = self.first(x)
+        F.relu_(a)
+        return self.fc(F.max_pool2d(self.conv(a), 6).flatten(1))
 
 
 class DataDependent(Body):
@@ -70,16 +132,23 @@ class ThroughShape(Body):
         return a.view(a.size(0), a.shape[1], 2, -1)
 
 
-@pytest.mark.parametrize("kind", [Body, InPlace, ThroughShape])
+@pytest.mark.parametrize(
+    "kind", [Body, InPlace, ThroughShape, Discarded, Scaled, HiddenByPooling, ThroughView, Counting, AfterItsReturn]
+)
 def test_the_tail_is_the_rest_of_the_model_bit_for_bit(kind):
     model = kind().eval()
     found = cut(model, model.conv, examples())
     assert found.reason == "traced and verified"
     x = examples()
-    a = model.conv(x).detach()
-    before = a.clone()
-    assert torch.equal(found.tail(a), model(x))
-    assert torch.equal(a, before)  # in-place operations work on a copy
+    with catching(model.conv) as caught:
+        logits = model(x)
+    a = caught[0]
+    assert torch.equal(found.tail(a), logits)
+    for altered in (-a, a.flip(0, 1) - 1):
+        before = altered.clone()
+        with replacing(model.conv, altered):
+            assert torch.equal(found.tail(altered), model(x))
+        assert torch.equal(altered, before)  # in-place operations work on a copy
     assert not any(name.startswith("conv") for name, _ in found.tail.named_modules())
 
 
@@ -88,7 +157,7 @@ def test_the_tail_is_the_rest_of_the_model_bit_for_bit(kind):
     [
         (Bypass, "the logits also depend on what bypasses the layer"),
         (ThroughAttribute, "the logits also depend on what bypasses the layer"),
-        (Discarded, "the traced tail's logits differ from the model's by"),
+        (StatementFromTheImage, "the logits also depend on what bypasses the layer"),
         (DataDependent, "torch.fx cannot trace the model: TraceError: symbolically traced variables cannot be used"),
     ],
 )
@@ -97,6 +166,13 @@ def test_no_tail_and_the_reason(kind, reason):
     found = cut(model, model.conv, examples())
     assert found.tail is None
     assert found.reason.startswith(reason)
+
+
+def test_a_tail_that_its_own_images_do_not_tell_from_the_model_is_refused(monkeypatch):
+    """The second line of defence: on the model's own activations a tail without the ReLU is right."""
+    monkeypatch.setattr("sycam.network.cut.overwritten", lambda node, model: None)
+    model = HiddenByPooling()
+    assert cut(model, model.conv, examples()).reason.startswith("the traced tail's logits differ from the model's by")
 
 
 def test_a_layer_inside_a_leaf_of_the_tracer():

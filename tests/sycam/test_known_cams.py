@@ -33,6 +33,7 @@ HAND = {
     "HA": [[[[0.0, 2.0], [0.0, 2.0]], [[0.0, 0.0], [0.0, -8.0]]]],
     "G_diff": [[[[1.0, 2.0], [3.0, 2.0]], [[-4.0, 0.0], [0.0, 0.0]]]],
     "lrp": [[[[0.0, 4.0], [0.0, 0.0]], [[2.0, 0.0], [0.0, 0.0]]]],
+    "lrp_contrast": [[[[0.0, 8.0], [0.0, 0.0]], [[-2.0, -2.0], [0.0, 0.0]]]],
 }  # fmt: skip
 TINY = {name: torch.tensor(value, dtype=torch.float64) for name, value in HAND.items()}
 SOFT = 1 / (1 + math.exp(-0.5))  # softmax of (0.9, 0.4) at the first
@@ -59,6 +60,7 @@ WEIGHTS = {
     "ShapleyCAM": [F(1, 2), 2],  # (1 + 0 + 1 + 0)/4 and (4 + 4)/4
     "FinerCAM": [2, -1],
     "Relevance-CAM": [1, F(1, 2)],
+    "Relevance-CAM-contrastive": [2, -1],  # 8/4 and (-2 - 2)/4
     "Ablation-CAM-slope": [3 / math.sqrt(6), -1 / math.sqrt(24)],  # ‖A₁‖² = 1 + 4 + 1, ‖A₂‖² = 16 + 4 + 4
     "LIFT-CAM": [2, 3],
     "SHAP-CAM": [1, -2],
@@ -88,6 +90,7 @@ SUMS = {
     "ShapleyCAM": [[F(1, 2), 9], [F(9, 2), 4]],
     "FinerCAM": [[2, 0], [0, -2]],
     "Relevance-CAM": [[1, 4], [2, 1]],
+    "Relevance-CAM-contrastive": [[2, 0], [0, -2]],  # 2·A₁ - A₂
     "Ablation-CAM-slope": [
         [3 / math.sqrt(6), 6 / math.sqrt(6) - 4 / math.sqrt(24)],
         [3 / math.sqrt(6) - 2 / math.sqrt(24), -2 / math.sqrt(24)],
@@ -284,6 +287,7 @@ TWINS = {
     "Grad-CAM-elementwise": slow_grad_cam_elementwise, "Grad-CAM++-miswritten": slow_grad_cam_plus_plus_miswritten,
     "Smooth-Grad-CAM++": slow_smooth_grad_cam_plus_plus, "Integrated-Grad-CAM": slow_integrated_grad_cam,
     "ShapleyCAM": slow_shapley_cam, "FinerCAM": mean_of("G_diff"), "Relevance-CAM": mean_of("lrp"),
+    "Relevance-CAM-contrastive": mean_of("lrp_contrast"),
     "Ablation-CAM-slope": slow_ablation_cam_slope, "LIFT-CAM": weights_of("lift"), "SHAP-CAM": weights_of("shap"),
     "SS-CAM": weights_of("score_noise"), "IS-CAM": weights_of("score_path"), "Opti-CAM": weights_of("opti"),
     "FEM": slow_fem, "FEM-share": slow_fem_share,
@@ -303,7 +307,7 @@ def drawn(seed: int, signed: bool) -> dict[str, Tensor]:
     gradients = normal(3, 5, 2, 3) * (torch.rand(3, 5, 2, 3, generator=generator) > 1 / 3)
     gradients[:, 2] = 0
     weights = ("fc", "drop", "score_logit", "score_noise", "score_path", "lift", "shap", "opti")
-    pixels = ("G_noise", "G3_noise", "G_path", "GR", "HA", "G_diff", "lrp")
+    pixels = ("G_noise", "G3_noise", "G_path", "GR", "HA", "G_diff", "lrp", "lrp_contrast")
     return {
         "A": maps, "G": gradients, "y": normal(3, 1) + 5, "score": normal(3, 5).sigmoid(), "G2_noise": normal(3, 5, 2, 3) ** 2,
         **{name: normal(3, 5) for name in weights}, **{name: normal(3, 5, 2, 3) for name in pixels},

@@ -8,6 +8,8 @@ import subprocess
 import sys
 import textwrap
 import time
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,14 +17,17 @@ import torch
 from worlds import tiny_images, tiny_network
 
 from sycam import synthesize
+from sycam.cams import find_cam
 from sycam.cli import main
+from sycam.comparison import compare
 from sycam.errors import OracleError, SycamError
 from sycam.metrics.plugin import load_oracle
 from sycam.metrics.probe import probe
 from sycam.metrics.query import Query
-from sycam.oracle import Failures
+from sycam.metrics.registry import metric
+from sycam.oracle import Failures, MetricOracle, TerminalCache
 from sycam.plugins.limit import OutOfTime, time_limit
-from sycam.synthesis.goals import find_metric
+from sycam.synthesis.goals import find_metric, find_metrics
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 DOCS = Path(__file__).parents[2] / "docs" / "oracles.md"
@@ -152,7 +157,7 @@ def test_a_program_that_hangs_is_ended_with_all_it_started(write, tmp_path):
         (program("", "hello"), r"`mine describe` must print one JSON object.*it printed 'hello'"),
         (program("", "[1]"), r"`mine describe` must print one JSON object"),
         (program("", '{"need": []}'), r"accepted are bounds, direction, .*needs"),
-        (program("", '{"needs": ["gradients"]}'), r"needs is a list of some of heatmaps, images, masks, o, d"),
+        (program("", '{"needs": ["gradients"]}'), r"needs is a list of some of heatmaps, images, masks, o, d, boxes"),
         (program("", '{"direction": "up"}'), r"direction must be 'high' or 'low'"),
         (program("", '{"timeout": -1}'), r"its timeout must be a number of seconds, not -1"),
         (program("", '{"bounds": [1]}'), r"bounds are two numbers"),
@@ -217,6 +222,55 @@ def test_a_process_that_fails_is_told_of_and_started_anew(write, action, message
         assert oracle(probe([[[1.0, 0.0]]])).tolist() == [0.5]
 
 
+LOOKING = """
+    import torch
+    class Mine:
+        own_process = True
+        redraws = True
+        curves = ("insertion",)
+        bounds = (-100, 100)
+        def __call__(self, query):
+            drawn, after = query.redrawn(lambda images, heatmaps: images * heatmaps)
+            boxes = query.boxes.mean((1, 2)) if query.has_masks else 0
+            seen = query.labels + 10 * query.predicted + boxes + query.curve("insertion").mean(1)
+            return (seen + drawn.mean((1, 2)) + after).float()
+"""
+
+
+def test_a_process_of_its_own_sees_all_of_a_query(write):
+    path = write(LOOKING)
+    apart, here = load_oracle(f"{path}:Mine"), load_oracle(f"{path}:Mine", isolate=False)
+    assert (apart.redraws, apart.curves) == (True, ("insertion",))
+    images, network = tiny_images(), tiny_network()
+    cache = TerminalCache(network, images, ["G"])
+    cams = [find_cam("gradcam").term, find_cam("LayerCAM").term]
+    found = []
+    for boxes in (None, [torch.tensor([[0.0, 1, 2 + place, 3]]) for place in range(len(images))]):
+        cache.images = replace(images, boxes=boxes) if boxes else images
+        for each in (apart, replace(here, needs_masks=True), replace(apart, needs_masks=True)):
+            oracle = MetricOracle(cache, each)
+            found.append(oracle.score(oracle.maps(cams)[0], torch.arange(len(images)), cams))
+    assert torch.allclose(found[1], found[2], atol=1e-5)
+    assert torch.allclose(found[4], found[5], atol=1e-5)
+    assert torch.allclose(found[0], found[3], atol=1e-5)  # a metric that needs no masks sees no boxes
+    assert not torch.allclose(found[1], found[4], atol=1e-2)
+    with pytest.raises(OracleError, match="Mine failed: this metric asks for the CAM's heatmap on other images"):
+        apart(bright_query())
+
+
+def test_an_interrupted_question_is_not_answered_by_the_next(write):
+    oracle = load_oracle(f"{write(ISOLATED.format(condition='query.o.sum() > 99', action='pass'))}:Mine")
+    first = bright_query()
+
+    def interrupt(images):
+        raise KeyboardInterrupt
+
+    first._ask = interrupt
+    with pytest.raises(KeyboardInterrupt):
+        oracle(first)
+    assert oracle(bright_query()).tolist() == pytest.approx(bright_query().heatmaps.mean((1, 2)).tolist())
+
+
 # --- an entry point -------------------------------------------------------------------------------------------------------
 
 
@@ -248,6 +302,42 @@ def test_the_example_package_is_found_by_its_entry_point(installed, run):
     assert code == 0
     assert "centre-of-heat" in [row["name"] for row in json.loads(out)["metrics"]]
     assert "the installed oracle broken cannot be loaded" in err
+    told = []
+    assert [made.name for made in find_metrics(["c*"], warn=told.append)] == ["coherency", "complexity", "centre-of-heat"]
+    assert told == []
+    assert "centre-of-heat" in [made.name for made in find_metrics(["all"], warn=told.append)]
+    assert [message.partition(" cannot")[0] for message in told] == ["the installed oracle broken"]
+    both = find_metric("iou + 0.5*centre-of-heat")
+    query = bright_query()
+    assert both(query).tolist() == pytest.approx((metric("iou")(query) + 0.5 * oracle(query)).tolist())
+    assert (both.name, both.needs_masks, both.bounds) == ("iou+0.5*centre-of-heat", True, (0, 1.5))
+
+
+# --- in sums ----------------------------------------------------------------------------------------------------------------
+
+
+def test_sums_of_metrics_hold_plug_ins(write, monkeypatch, tmp_path):
+    path = write("def calm(query, direction='low', passes=0):\n    return query.heatmaps.mean((1, 2))\n")
+    write(program("echo 0.25 0.25 0.25"), "quarter")
+    monkeypatch.chdir(tmp_path)
+    query = bright_query()
+    calm = query.heatmaps.mean((1, 2))
+    for text, expected in (
+        ("2*average-gain - 0.5*mine.py:calm", 2 * metric("average-gain")(query) - 0.5 * calm),
+        (f"-{path}:calm", -calm),
+        ("average-gain/2 - calm", metric("average-gain")(query) / 2 - calm),
+        ("./quarter + average-gain", 0.25 + metric("average-gain")(query)),
+    ):
+        found = find_metrics([f"{path}:calm", text])
+        assert found[1](query).tolist() == pytest.approx(expected.tolist())
+    assert [made.name for made in found] == ["calm", "quarter+average-gain"]
+    with pytest.raises(SycamError, match="a higher average-gain is better, and so is a lower mine.py:calm"):
+        find_metric("average-gain + mine.py:calm")
+    with pytest.raises(SycamError, match=r"nowhere.py does not exist"):
+        find_metric("average-gain - nowhere.py:calm")
+    hanging = write("import time\ndef slow(query):\n    time.sleep(60)\n", "slow.py")
+    with pytest.raises(OracleError, match=r"slow.py:slow gave no answer within 0.2 s"):
+        find_metric(f"iou + {hanging}:slow", timeout=0.2)(query)
 
 
 # --- named in the .sy file ------------------------------------------------------------------------------------------------
@@ -350,6 +440,72 @@ def test_an_oracle_that_works_on_nothing_is_given_up():
     assert calls == [1]  # to find out who hangs is to hang again
     with pytest.raises(SycamError, match="on-error must be 'stop' or 'skip'"):
         Failures("go")
+
+
+# --- tables ---------------------------------------------------------------------------------------------------------------
+
+HOT = """
+    import torch
+    def {name}(query):
+        hot = query.heatmaps.mean((-2, -1)) > 0.9
+        if hot.any():
+            {action}
+        return query.o
+"""
+
+
+@pytest.mark.parametrize("action", ["raise ValueError('hot')", "return torch.where(hot, torch.nan, query.o)"])
+def test_a_metric_that_fails_on_one_cam_loses_nothing_else(write, action):
+    path = write(HOT.format(name="mine", action=action) + textwrap.indent("def kept(query):\n    return query.o\n", "    "))
+    metrics = [metric("iou"), load_oracle(f"{path}:mine"), metric("average-gain")]
+    cams = [find_cam("gradcam"), find_cam("LayerCAM"), find_cam("fakecam"), find_cam("randomcam")]
+    network, images = tiny_network(), tiny_images()
+    alone = compare(cams, [metric("iou"), load_oracle(f"{path}:kept"), metric("average-gain")], network, images)
+    found = compare(cams, metrics, network, images, on_error="skip")
+    assert [cam.name for cam in found.cams] == [cam.name for cam in alone.cams]
+    assert [(cam.name, name) for cam, name, _ in found.failed] == [("Fake-CAM", "mine")]
+    assert "on image-" in found.failed[0][2] or "asked about image-" in found.failed[0][2]
+    for name in ("iou", "average-gain"):
+        assert torch.equal(found.scores[name], alone.scores[name])
+    assert found.scores["mine"][2].isnan().all()
+    assert torch.equal(found.scores["mine"][[0, 1, 3]], alone.scores["kept"][[0, 1, 3]])
+    with pytest.raises(OracleError) as info:
+        compare(cams, metrics, network, images)
+    partial = info.value.result
+    assert [cam.name for cam in partial.cams] == ["Grad-CAM", "LayerCAM", "Fake-CAM"]  # the last was not reached
+    for name in ("iou", "average-gain"):
+        assert torch.equal(partial.scores[name], alone.scores[name][:3])
+    assert torch.equal(partial.scores["mine"][:2], alone.scores["kept"][:2])
+
+
+def test_a_table_stops_at_once_and_keeps_the_images_before(write):
+    """Candidates are scored image by image: at a failure each has the scores of the images before."""
+    path = write("""
+        asked = []
+        def mine(query):
+            asked.append(query.names)
+            if "image-9.png" in query.names:
+                raise ValueError("not this one")
+            return query.heatmaps.mean((-2, -1))
+        mine.passes = 0
+    """)
+    cams, network, images = [find_cam("gradcam"), find_cam("LayerCAM")], tiny_network(), tiny_images()
+    everything = compare(cams, [metric("iou")], network, images).scores["iou"]
+    with pytest.raises(OracleError, match=r"mine.py:6: ValueError: not this one; asked about image-9.png$") as info, few_jobs(4):
+        compare(cams, [metric("iou"), load_oracle(f"{path}:mine")], network, images)
+    found = info.value.result
+    assert torch.equal(found.scores["iou"][:, :10], everything[:, :10])
+    assert found.scores["iou"][:, 10:].isnan().all()
+    assert found.scores["mine"][:, :8].isfinite().all()
+    assert found.scores["mine"][:, 8:].isnan().all()
+
+
+@contextmanager
+def few_jobs(count):
+    """Queries of so many jobs, for tiny images would all be one."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(MetricOracle, "_jobs_at_once", lambda oracle: count)
+        yield
 
 
 # --- runs -----------------------------------------------------------------------------------------------------------------

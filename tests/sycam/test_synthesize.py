@@ -219,7 +219,7 @@ def test_a_labelled_class_is_explained_when_asked():
         ({"held_out": 1.0}, SycamError, "held-out must be a share, at least 0 and below 1"),
         ({"classes": "all"}, SycamError, "'predicted' or 'labelled'"),
         ({"images": "nowhere"}, SycamError, "no such file or folder: nowhere"),
-        ({"images": [1, 2]}, SycamError, "images are a path or an ImageSet, not list"),
+        ({"images": [1, 2]}, SycamError, "images are a path, an ImageSource or an ImageSet, not list"),
         ({"seed": -1}, SycamError, "seed must be a whole number from 0"),
         ({"target": float("nan")}, SycamError, "target must be a finite score"),
         ({"max_size": 0}, SycamError, "max-size must be a size of at least 1"),

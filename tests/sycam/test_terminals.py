@@ -140,9 +140,9 @@ def test_real_drop_and_score_against_slow_twins(small_vgg_tiny20: Network, tiny_
     classes = tiny_photos.labels[[0, 5]]
     view = View(network, images, classes)
     scale = float(view.logits.abs().max())
-    assert torch.equal(view["drop"], ablated(View(network, images, classes)))
-    slow = slow_drop(network, images, classes, step=8)
-    torch.testing.assert_close(view["drop"][:, ::8], slow, rtol=0, atol=2e-6 * scale)
+    slow = slow_drop(network, images, classes, step=8)  # a plain hook on the whole model
+    for found in (view["drop"], ablated(View(network, images, classes))):
+        torch.testing.assert_close(found[:, ::8], slow, rtol=0, atol=2e-6 * scale)
     one = View(network, images[:1], classes[:1])
     logit, score = slow_score(network, images[:1], classes[:1], step=8)
     torch.testing.assert_close(one["score"][:, ::8], score, rtol=0, atol=1e-5)

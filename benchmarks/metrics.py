@@ -1,0 +1,97 @@
+"""Time per image and metric on MobileNetV2 at 224 x 224, random weights and blobs for heatmaps.
+
+    python benchmarks/metrics.py [--images 2] [--threads 1]
+
+Measured: insertion and deletion together against the bare forward passes of as many images in the same batches (at most 1.15);
+ROAD against pytorch-grad-cam's; how many masked passes drop, increase, gain, coherency and adcc take together (one).
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+
+import torch
+from torchvision.models import mobilenet_v2
+
+from sycam.cams import cam_from_text
+from sycam.heatmap import post
+from sycam.images import ImageSet
+from sycam.metrics.query import Query
+from sycam.metrics.registry import metric
+from sycam.metrics.road import PERCENTILES
+from sycam.network import Network, Preprocessing
+from sycam.oracle import MetricOracle, TerminalCache
+
+
+def seconds(work) -> float:
+    start = time.perf_counter()
+    work()
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return time.perf_counter() - start
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--images", type=int, default=2)
+    parser.add_argument("--threads", type=int, default=1)
+    given = parser.parse_args()
+    torch.set_num_threads(given.threads)
+    torch.manual_seed(0)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    prep = Preprocessing(224, (0.5,) * 3, (0.5,) * 3)
+    network = Network(mobilenet_v2().eval(), prep, device=device, own=True)
+    pixels = torch.randint(0, 256, (given.images, 3, 224, 224), dtype=torch.uint8)
+    images = prep.normalise(pixels, device)
+    heatmaps = post(torch.rand(given.images, 7, 7, device=device), 224)
+
+    def ask(x):
+        return network.logits(x).softmax(1)
+
+    p, classes = ask(images).max(1)
+    batch = 5 if device == "cpu" else 512
+
+    def query(**more) -> Query:
+        return Query(heatmaps, images, classes, p, ask, batch=batch, **more)
+
+    passes = 446 * given.images  # of the curves; and the blurred images and an empty one
+    stream = images[:1].expand(batch, -1, -1, -1).clone()
+
+    def bare() -> None:
+        for _ in range(passes // batch):
+            ask(stream)
+
+    bare_time = min(seconds(bare) for _ in range(2))
+
+    def curves() -> None:
+        both = query(curves=("deletion", "insertion"))
+        metric("deletion")(both), metric("insertion")(both)
+
+    ours = min(seconds(curves) for _ in range(2))
+    print(f"insertion + deletion  {ours / given.images:.3f} s an image, {ours / bare_time:.3f} x the bare forward passes")
+    road = min(seconds(lambda: metric("road")(query())) for _ in range(2))
+    print(f"road                  {road / given.images:.3f} s an image", end="")
+    try:
+        from pytorch_grad_cam.metrics.road import ROADCombined
+        from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
+    except ImportError:
+        print()
+    else:
+        targets = [ClassifierOutputTarget(int(classes[0]))]
+        one = heatmaps[:1].cpu().numpy()
+        theirs = seconds(lambda: ROADCombined(list(PERCENTILES))(images[:1], one, targets, network.model))
+        print(f", pytorch-grad-cam {theirs:.3f} s: {theirs * given.images / road:.1f} x")
+    cache = TerminalCache(
+        network, ImageSet([str(i) for i in range(given.images)], pixels, torch.zeros(given.images).long()), ["G"]
+    )
+    terms = [cam_from_text("(gap G)").term]
+    names = ("average-drop", "average-increase", "average-gain", "coherency", "adcc")
+    oracle = MetricOracle(cache, [metric(name) for name in names])
+    maps = oracle.maps(terms)[0]
+    spent = seconds(lambda: oracle.score_each(maps, torch.arange(given.images), terms))
+    print(f"{', '.join(names)}: {spent / given.images:.3f} s an image, {oracle.spent.passes / given.images:g} pass")
+
+
+if __name__ == "__main__":
+    main()
