@@ -15,13 +15,14 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor
 
-from sycam.oracle import MetricOracle
+from sycam.errors import OracleError
+from sycam.oracle import Failures, MetricOracle
 from sygus import Candidate
 from sygus.constraints import ConstraintOracle
 
 from .budget import Budget
 from .queue import Preview, Queue, Queued
-from .ranking import Ranking
+from .ranking import Outcome, Ranking
 from .same_heatmap import SameHeatmap
 from .screening import Screen
 from .state import Incumbent, Search, Tried
@@ -45,6 +46,7 @@ def search(
     preview: Preview | None = None,
     laws: ConstraintOracle | None = None,
     heatmaps: SameHeatmap | None = None,
+    failures: Failures | None = None,
     on_batch: Callable[[Search, list[Tried]], None] = lambda state, tried: None,
 ) -> Search:
     """Finds the candidate that scores best on the oracle's images.
@@ -62,6 +64,7 @@ def search(
         preview: what changes the order of candidates; None for the learner's.
         laws: what a candidate must be proved to obey; None where the file states no law.
         heatmaps: which candidates are proved to draw the heatmap of an earlier one; None to ask the images only.
+        failures: how failures of the oracle are taken; None raises the first.
         on_batch: told after each batch.
     """
     state, rule = Search(start, [start] if start else []), rule or Exact()
@@ -73,7 +76,7 @@ def search(
     witnesses = Witnesses(len(oracle.cache), seed)
     asked = oracle.spent.asked
     try:
-        while (reason := _ended(state, oracle, budget, target)) is None:
+        while (reason := _ended(state, oracle, budget, target, failures)) is None:
             batch, unlawful = queue.take()
             if not batch and not unlawful and queue.empty:
                 reason = f"every term {'that can win' if ranking.cost_first else 'of the bounded grammar'} was tried"
@@ -82,10 +85,11 @@ def search(
             best = state.incumbent
             threshold = ranking.threshold(best.marks if best else None, [one.candidate.cost for one in fresh])
             plan = rule.plan(oracle.metric, witnesses, best.values if best else None, threshold, len(fresh))
-            scored = score_in_stages(oracle, maps, plan, threshold, [one.candidate.term for one in fresh]) if fresh else []
+            terms = [one.candidate.term for one in fresh]
+            scored = score_in_stages(oracle, maps, plan, threshold, terms, failures) if fresh else []
             for place, (one, result) in enumerate(zip(fresh, scored, strict=True)):
                 incumbent = state.incumbent
-                tried.append(_compared(one, result, maps[place : place + 1], ranking, state, budget.elapsed))
+                tried.append(_compared(one, result, maps[place : place + 1], ranking, failures, state, budget.elapsed))
                 if tried[-1].status == "rejected" and incumbent is not None and oracle.metric.is_mean:
                     witnesses.add(_most_telling(oracle, result, incumbent))  # of no mean, no image alone shows a loss
             state.relatives += _agreeing(fresh, scored, best, plan)
@@ -99,21 +103,34 @@ def search(
     return state
 
 
-def _ended(state: Search, oracle: MetricOracle, budget: Budget, target: float | None) -> str | None:
+def _ended(
+    state: Search, oracle: MetricOracle, budget: Budget, target: float | None, failures: Failures | None
+) -> str | None:
     """Why the search ends here, or None while it may go on."""
+    if failures is not None and failures.given_up is not None:
+        return "an error of the oracle"
     reason = budget.spent(state.weighed, oracle.spent.passes)
     if reason is None and target is not None and state.incumbent and not oracle.metric.better(target, state.incumbent.score):
         reason = f"target {target:g} reached"
     return reason
 
 
-def _compared(one: Queued, result: Scored, maps: Tensor, ranking: Ranking, state: Search, seconds: float) -> Tried:
-    """What becomes of a candidate that was scored: it is the new incumbent, or rejected."""
-    candidate, best = one.candidate, state.incumbent
-    outcome = ranking.compare(candidate.cost, result.total, maps, best.marks if best else None, candidate.term)
+def _compared(
+    one: Queued, result: Scored, maps: Tensor, ranking: Ranking, failures: Failures | None, state: Search, seconds: float
+) -> Tried:
+    """What becomes of a candidate that was scored: it is the new incumbent, or rejected, or an oracle failed on it."""
+    candidate, best, error = one.candidate, state.incumbent, result.error
+    outcome: Outcome | None = None
+    if not result.failed:
+        marks = best.marks if best else None
+        outcome, error = ranking.attempt(failures, candidate.cost, result.total, maps, marks, candidate.term)
+    if outcome is None:
+        status, reason = ("unfinished", "the run stopped") if error is None else ("oracle-error", str(error))
+        return Tried(one.number, candidate.term, candidate.cost, status, seen=result.seen, reason=reason)
     wins = outcome.wins or (outcome.ties and best is not None and one.number < best.candidate)
     if wins and result.total is not None:
-        state.accept(Incumbent(candidate.term, candidate.cost, result.values, result.total, one.number, seconds, marks=outcome.marks))
+        values, score = result.values, result.total
+        state.accept(Incumbent(candidate.term, candidate.cost, values, score, one.number, seconds, marks=outcome.marks))
     status = "accepted" if wins else "rejected"
     return Tried(one.number, candidate.term, candidate.cost, status, result.total, result.bound, result.seen, goals=outcome.values)
 
@@ -126,7 +143,8 @@ def _most_telling(oracle: MetricOracle, result: Scored, incumbent: Incumbent) ->
 
 def _agreeing(fresh: list[Queued], scored: list[Scored], best: Incumbent | None, plan: Plan) -> list[tuple[float, float]]:
     """What the relative said of candidates, and what the metric says of them as far as that is known."""
-    pairs = [(one.relative, result) for one, result in zip(fresh, scored, strict=True) if not math.isnan(one.relative)]
+    both = zip(fresh, scored, strict=True)
+    pairs = [(one.relative, result) for one, result in both if not math.isnan(one.relative) and not result.failed]
     known = best.values if best else None
     found = [(relative, projected(result.values, known, plan.witnesses)) for relative, result in pairs]
     return [(relative, score) for relative, score in found if score is not None]

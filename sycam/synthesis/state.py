@@ -36,7 +36,8 @@ class Tried:
 
     It is "accepted", "rejected", "invalid", "same-heatmap" (as an earlier one, proved), "same-on-images" (as an earlier one on
     the images of the search, bit for bit), or was never scored: "unlawful" (it breaks a law of the file), "law-undecided" (it
-    is neither proved to obey one nor refuted) or "similar" (to one that was scored, and the run ended before its turn came).
+    is neither proved to obey one nor refuted) or "similar" (to one that was scored, and the run ended before its turn came). "oracle-error" is one about
+    which an oracle gave no number; "unfinished" one of the batch in which the run stopped for such an error.
     """
 
     number: int
@@ -73,6 +74,7 @@ class Search:
     invalid: int = 0
     unlawful: int = 0
     law_undecided: int = 0
+    oracle_errors: int = 0
     waiting: int = 0
     similar: int = 0
     asked: int = 0
@@ -103,6 +105,7 @@ class Search:
         self.same_heatmap += said.count("same-heatmap")
         self.same_on_images += said.count("same-on-images")
         self.invalid += said.count("invalid")
+        self.oracle_errors += said.count("oracle-error")
         self.law_undecided += said.count("law-undecided")
         unlawful = said.count("unlawful") + said.count("law-undecided")
         self.unlawful += unlawful

@@ -10,8 +10,9 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from sycam.errors import OracleError
 from sycam.metrics.registry import Metric
-from sycam.oracle import Drawable, MetricOracle
+from sycam.oracle import Drawable, Failures, MetricOracle
 
 from .witnesses import Witnesses
 
@@ -75,12 +76,15 @@ class Scored:
         seen: images asked.
         total: the score on all images, or None where the candidate was rejected before the last one.
         bound: the best score that it could still have had.
+        failed: whether the oracle gave no answer about it; error: why, None where it was not asked any more.
     """
 
     values: Tensor
     seen: int
     total: float | None
     bound: float
+    failed: bool = False
+    error: OracleError | None = None
 
 
 def score_in_stages(
@@ -89,11 +93,12 @@ def score_in_stages(
     plan: Plan,
     threshold: float | None,
     cams: Sequence[Drawable] | None = None,
+    failures: Failures | None = None,
 ) -> list[Scored]:
     """Scores candidates stage by stage and drops each as soon as it cannot beat `threshold`, or the plan's test rejects it.
 
-    Without a test this changes no result: whatever an exhaustive scoring would accept is scored to the end. Of a metric that is no mean over images
-    each part is bounded on its own, and the aggregate, monotone in each, of these bounds is the bound.
+    Without a test this changes no result: whatever an exhaustive scoring would accept is scored to the end. Of a metric that is no
+    mean over images each part is bounded on its own, and the aggregate, monotone in each, of these bounds is the bound.
 
     Args:
         oracle: the metric on N images.
@@ -101,6 +106,7 @@ def score_in_stages(
         plan: the order of the images, and a test.
         threshold: the score to beat; None rejects nothing.
         cams: the candidates, C of them, for a metric that draws them on other images.
+        failures: how failures of the oracle are taken; None raises the first.
     """
     metric, count = oracle.metric, maps.shape[1]
     perfect = metric.best_parts()
@@ -108,10 +114,13 @@ def score_in_stages(
     bounds = torch.full((len(maps),), metric.perfect, dtype=torch.float64)
     alive, seen = torch.arange(len(maps)), 0
     seen_by = torch.zeros(len(maps), dtype=torch.int64)
+    failed: dict[int, OracleError | None] = {}
     for stage in plan.stages:
-        place = stage.to(maps.device)
-        living = None if cams is None else [cams[i] for i in alive.tolist()]
-        values[alive[:, None], stage] = oracle.score(maps[alive.to(maps.device)][:, place], stage, living)
+        found, lost = _ask(oracle, maps, alive, stage, cams, failures)
+        values[alive[:, None], stage] = found
+        if lost:
+            failed.update({int(alive[row]): error for row, error in lost.items()})
+            alive = alive[[row for row in range(len(alive)) if row not in lost]]
         seen += len(stage)
         seen_by[alive] = seen
         unseen = perfect * (count - seen) if seen < count else torch.zeros_like(perfect)
@@ -126,9 +135,33 @@ def score_in_stages(
         if not len(alive):
             break
     return [
-        Scored(values[i], int(seen_by[i]), float(bounds[i]) if seen_by[i] == count else None, float(bounds[i]))
+        Scored(
+            values[i], int(seen_by[i]), float(bounds[i]) if seen_by[i] == count else None, float(bounds[i]), i in failed,
+            failed.get(i),
+        )
         for i in range(len(maps))
-    ]
+    ]  # fmt: skip
+
+
+def _ask(
+    oracle: MetricOracle,
+    maps: Tensor,
+    alive: Tensor,
+    stage: Tensor,
+    cams: Sequence[Drawable] | None,
+    failures: Failures | None,
+) -> tuple[Tensor, dict[int, OracleError | None]]:
+    """The scores of living candidates on a stage, [alive, stage] or with parts [alive, stage, P], and those of them that have
+    none."""
+
+    def ask(rows: Tensor, columns: Tensor) -> Tensor:
+        chosen, living = maps[alive[rows].to(maps.device)], alive[rows].tolist()
+        asked = None if cams is None else [cams[place] for place in living]
+        return oracle.score(chosen[:, stage[columns].to(maps.device)], stage[columns], asked)
+
+    if failures is None:
+        return ask(torch.arange(len(alive)), torch.arange(len(stage))), {}
+    return failures.attempt(ask, len(alive), len(stage), parts=len(oracle.metric.parts))
 
 
 def projected(values: Tensor, known: Tensor | None, witnesses: Tensor) -> float | None:
@@ -137,7 +170,8 @@ def projected(values: Tensor, known: Tensor | None, witnesses: Tensor) -> float 
     Args:
         values: [N], NaN where not seen.
         known: [N], the scores of the incumbent, to whom the difference is projected; None where all were seen.
-        witnesses: the images that were not drawn at random: their differences enter as they are, those of the others for all others.
+        witnesses: the images that were not drawn at random: their differences enter as they are, those of the others for all
+            others.
 
     Returns:
         The mean; None where no image was drawn at random yet.
