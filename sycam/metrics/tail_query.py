@@ -22,7 +22,7 @@ class TailQuery(Query):
     """
 
     def _none(self, *args: Any, **kwargs: Any) -> NoReturn:
-        raise Unavailable("this metric looks at more than probabilities on masked images, so masked activations say nothing of it")
+        raise Unavailable("the metric looks at more than probabilities on masked images, so masked activations do not do")
 
     @property
     def images(self) -> Tensor:

@@ -58,7 +58,7 @@ class MetricOracle:
     norm = "minmax"
     """How heatmaps are normalised (`post`)."""
     agree = 0.0
-    """Heatmaps of an image whose low-resolution maps differ nowhere by more share one pass; 0 for those that are equal bit for bit."""
+    """Low-resolution maps of an image that differ nowhere by more share one pass; 0 for those that are equal bit for bit."""
 
     def __init__(
         self, cache: TerminalCache, metric: Metric | Sequence[Metric], batch: int | None = None, protocol: Protocol = DEFAULT
@@ -124,7 +124,8 @@ class MetricOracle:
         Returns:
             [C, B] float64 on the CPU, in the metric's own units; [C, B, P] of a metric with P parts.
 
-        Equal maps of one image, or those that differ by at most `agree`, are scored once, unless a metric redraws: these candidates may differ on other images.
+        Maps of one image that are equal, or differ by at most `agree`, are scored once, unless a metric redraws: these candidates
+        may differ on other images.
 
         Raises:
             SycamError: a metric redraws, and the candidates were not given.
@@ -259,8 +260,8 @@ def _hashes(flat: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _leaders(maps: Tensor, tolerance: float) -> Tensor:
-    """For maps [C, B, h, w] the first candidate whose map of the same image differs nowhere by more than the tolerance, and which
-    has no such candidate before it: [C, B] int64. Where the only ones near follow another themselves, the candidate's own place."""
+    """For maps [C, B, h, w] the first candidate whose map of the same image differs nowhere by more than the tolerance, and that
+    has no such candidate before it: [C, B] int64. Where the only ones near follow others themselves, the candidate's own."""
     places = torch.arange(len(maps), device=maps.device)
     found = []
     for part in maps.flatten(2).transpose(0, 1).split(64):  # [b, C, h·w]

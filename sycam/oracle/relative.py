@@ -41,7 +41,8 @@ class Relative:
         self._activations = cache.values["A"][here].to(network.dtype)
         self._classes, self._p = cache.classes[here], cache.p[here].float()
         self._batch = max(1, BYTES // (self._activations[0].numel() * self._activations.element_size()))
-        self(torch.zeros(1, len(places), *self._activations.shape[2:], device=network.device))  # a metric that looks elsewhere says so
+        nothing = torch.zeros(1, len(places), *self._activations.shape[2:], device=network.device)
+        self(nothing)  # a metric that looks elsewhere says so now
 
     def __call__(self, maps: Tensor) -> Tensor:
         """The relative's score of each candidate, [C] float64 on the CPU, in the metric's units.

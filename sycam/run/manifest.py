@@ -54,7 +54,6 @@ def manifest(
         "terminal_settings": settings.terminal_settings.describe(),
         "budget": str(settings.budget),
         "max_size": settings.max_size,
-        "stopping_rule": "exact",
         "precision": "network float32, terms float64",
         "versions": {"python": platform.python_version(), **{name: version(name) for name in ("torch", "torchvision", "cvc5")}},
         "device": _device(network),

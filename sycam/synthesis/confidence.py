@@ -1,10 +1,10 @@
 """A test of the sum of a finite population, read one number after the other in random order, that may be looked at any time.
 
 A candidate's differences to the incumbent on n images are fixed numbers d_1, ..., d_n; what is random is the order in which they
-are asked. Let at most u_i be what d_i can be, and `least` the sum that the candidate must reach. Under the hypothesis
+are asked. Let u_i be the most that d_i can be, and `least` the sum that the candidate must reach. Under the hypothesis
 Σ d_i ≥ least, whatever came before draw t, the next number is uniform among those left, so its mean is at least
-m_t = (least − what came before) / (how many are left), and it is at most U_t, the largest bound among those left. Whoever stakes a
-share f of a capital K on "less than m_t",
+m_t = (least − what came before) / (how many are left), and it is at most U_t, the largest bound among those left. Whoever stakes
+a share f of a capital K on "less than m_t",
 
     K_t = K_{t-1} · (1 + f (m_t − d_t) / (U_t − m_t)),     0 ≤ f ≤ 1,
 
@@ -12,9 +12,10 @@ never owes (d_t ≤ U_t), and expects no gain: K is a nonnegative supermartingal
 reaches 1/α with probability at most α. So does the mean of several such capitals, one for each f: the share need not be guessed.
 A candidate whose capital reaches 1/α is rejected. To reject where `least` is impossible given what came before costs no error.
 
-These are the capital processes of Waudby-Smith and Ramdas, "Confidence sequences for sampling without replacement" (NeurIPS 2020)
-and "Estimating means of bounded random variables by betting" (JRSS B 2024); a candidate is rejected exactly when `least` lies above
-the one-sided confidence sequence that they define. Here bounds differ from number to number, since the incumbent's are known.
+These are the capital processes of Waudby-Smith and Ramdas, "Confidence sequences for sampling without replacement" (NeurIPS
+2020) and "Estimating means of bounded random variables by betting" (JRSS B 2024); a candidate is rejected exactly when `least`
+lies above the one-sided confidence sequence that they define. Here bounds differ from number to number, since the incumbent's
+are known.
 """
 
 from __future__ import annotations

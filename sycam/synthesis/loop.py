@@ -3,7 +3,8 @@
 A learner hands over terms, cheapest first, each a new class of proved-equal terms; the constraint oracle keeps those that are
 proved to obey the file's laws; the metric oracle scores these in stages, first on the witness images on which earlier candidates
 lost most; a candidate that cannot beat the incumbent any more, or under `racing` is unlikely to, is dropped, and the image that
-showed it becomes a witness; one that beats it is the new incumbent, and its score the new λ. Further goals decide where scores tie.
+showed it becomes a witness; one that beats it is the new incumbent, and its score the new λ. Further goals decide where scores
+tie, and then the learner's order.
 """
 
 from __future__ import annotations
@@ -15,7 +16,6 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor
 
-from sycam.errors import OracleError
 from sycam.oracle import Failures, MetricOracle
 from sygus import Candidate
 from sygus.constraints import ConstraintOracle
@@ -68,6 +68,7 @@ def search(
         on_batch: told after each batch.
     """
     state, rule = Search(start, [start] if start else []), rule or Exact()
+    oracle.agree = rule.agree
     ranking = ranking or Ranking([oracle.metric], [oracle])
     if ranking.cost_first:  # no later term costs less
         learner = itertools.takewhile(lambda c: state.incumbent is None or c.cost <= state.incumbent.cost, learner)
@@ -103,9 +104,7 @@ def search(
     return state
 
 
-def _ended(
-    state: Search, oracle: MetricOracle, budget: Budget, target: float | None, failures: Failures | None
-) -> str | None:
+def _ended(state: Search, oracle: MetricOracle, budget: Budget, target: float | None, failures: Failures | None) -> str | None:
     """Why the search ends here, or None while it may go on."""
     if failures is not None and failures.given_up is not None:
         return "an error of the oracle"
@@ -131,8 +130,8 @@ def _compared(
     if wins and result.total is not None:
         values, score = result.values, result.total
         state.accept(Incumbent(candidate.term, candidate.cost, values, score, one.number, seconds, marks=outcome.marks))
-    status = "accepted" if wins else "rejected"
-    return Tried(one.number, candidate.term, candidate.cost, status, result.total, result.bound, result.seen, goals=outcome.values)
+    status, goals = "accepted" if wins else "rejected", outcome.values
+    return Tried(one.number, candidate.term, candidate.cost, status, result.total, result.bound, result.seen, goals=goals)
 
 
 def _most_telling(oracle: MetricOracle, result: Scored, incumbent: Incumbent) -> int:

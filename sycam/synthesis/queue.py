@@ -79,7 +79,12 @@ class Queue:
     """
 
     def __init__(
-        self, learner: Iterator[Candidate], laws: ConstraintOracle | None, at_once: int, limit: int | None, preview: Preview | None
+        self,
+        learner: Iterator[Candidate],
+        laws: ConstraintOracle | None,
+        at_once: int,
+        limit: int | None,
+        preview: Preview | None,
     ) -> None:
         self._learner, self._laws, self._at_once, self._limit, self._preview = learner, laws, at_once, limit, preview
         self.waiting: deque[tuple[Queued, int]] = deque()
@@ -112,8 +117,8 @@ class Queue:
     def left(self) -> list[Tried]:
         """The lookalikes that still wait, as a run that ends says of them."""
         return [
-            Tried(one.number, one.candidate.term, one.candidate.cost, "similar", reason=f"heatmaps like those of candidate {like}")
-            for one, like in self.waiting
+            Tried(number, candidate.term, candidate.cost, "similar", reason=f"heatmaps like those of candidate {like}")
+            for (number, candidate, _), like in self.waiting
         ]
 
     def _looks_like(self, one: Queued, sketch: Tensor) -> int | None:
@@ -145,8 +150,9 @@ class Queue:
 
     def _released(self) -> list[tuple[Queued, Tensor | None]]:
         """Once the learner has no more, a window of those that wait."""
-        found = []
-        while self._exhausted and self.waiting and self._room != 0 and len(found) < (self._preview.look_ahead if self._preview else 1):
+        found: list[Queued] = []
+        enough = self._preview.look_ahead if self._preview else 1
+        while self._exhausted and self.waiting and self._room != 0 and len(found) < enough:
             found.append(self.waiting.popleft()[0])
         return [(one, None) for one, _ in self._previewed(found)]
 

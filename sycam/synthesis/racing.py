@@ -1,23 +1,27 @@
 """The stopping rule `racing`: a candidate is rejected as soon as the images seen make it unlikely that it could win.
 
-**What is stated.** Let w be the term that an exhaustive run over the same candidates returns. The probability that w is rejected is
-at most `error`, over the whole run, however many candidates and incumbents there are; if it is not, the run returns w. The
-probability is over the orders of images, which the seed draws.
+**What is stated.** Let w be the term that an exhaustive run over the same candidates returns. The probability that w is
+rejected is at most `error`, over the whole run, however many candidates and incumbents there are; if it is not, the run returns
+w. The probability is over the orders of images, which the seed draws. "The same candidates" must not depend on these orders: they
+are the first so many, or all of a bounded grammar. A run that ends by the clock, by its passes or on a target has tried a number
+of candidates that does depend on them; of it the statement holds for each number of candidates, not for the one it ended at.
 
-**Why nothing is divided among the comparisons.** A candidate is scored once, against the incumbent b of that moment. Whether other
-candidates are rejected wrongly changes what b is and which images are witnesses, and no more: w scores at least as well as
-whatever b is, or ties, so the hypothesis that is tested of it, Σ_i w_i ≥ N λ less the slack of rounding, is true. And w is the only
-candidate of which an error counts. So one test at level `error` is all there is to pay for. Once w is the incumbent nothing replaces it.
+**Why nothing is divided among the comparisons.** A candidate is scored once, against the incumbent b of that moment. Whether
+other candidates are rejected wrongly changes what b is and which images are witnesses, and no more: w scores at least as well
+as whatever b is, or ties, so the hypothesis that is tested of it, Σ_i w_i ≥ N λ less the slack of rounding, is true. And w is
+the only candidate of which an error counts. So one test at level `error` is all there is to pay for. Once w is the incumbent
+nothing replaces it.
 
-**Why the order is random in spite of what was seen.** Each batch of candidates draws an order of its own, from a generator that the seed
-starts and that no score reaches. b, λ and the witnesses were settled before; given them, the order of the other images is uniform,
-whoever saw which of them earlier. The witnesses were chosen for what they show, so they are a stratum of their own, scored in full
-first: they enter the sum as they are, and the test is about the others (`confidence`). Hence, for any past, P(w rejected | past) ≤ error.
+**Why the order is random in spite of what was seen.** Each batch of candidates draws an order of its own, from a generator that
+the seed starts and that no score reaches. b, λ and the witnesses were settled before; given them, the order of the other images
+is uniform, whoever saw which of them earlier. The witnesses were chosen for what they show, so they are a stratum of their own,
+scored in full first: they enter the sum as they are, and the test is about the others (`confidence`). Hence, for any past, P(w
+rejected | past) ≤ error.
 
 **What the test reads.** The incumbent's score on every image is known, so any multiple β of it may be subtracted on both sides:
 d_i = c_i − β b_i must sum to N λ − β Σ b_i. At β = 1 these are plain paired differences. A smaller β leaves more variance where
-the two agree, but less room above the mean, and stakes are bounded by that room. `PAIRED` = ½ asks less than 0 and 1 on all metrics
-measured (`benchmarks/racing.py`), by up to a quarter.
+the two agree, but less room above the mean, and stakes are bounded by that room. `PAIRED` = ½ asks less than 0 and 1 on all
+metrics measured (`benchmarks/racing.py`), by up to a quarter.
 
 Heatmaps that agree to 1e-6 on an image share one pass under this rule; the score that is tested may be off by what that moves.
 """
@@ -42,7 +46,7 @@ FIRST, GROWTH = 8, 4  # images of the first stage; each later one adds a quarter
 
 @dataclass
 class Racing:
-    """See the module's text.
+    """Rejects what the images seen make unlikely to win; what is stated of it, and why, is in the module's text.
 
     Args:
         error: the probability that the term an exhaustive run would return is rejected.

@@ -15,8 +15,8 @@ class Similar:
     """Sketches of the heatmaps that were scored, and which new ones come close to one.
 
     A sketch is a candidate's heatmaps on a few images, averaged to at most 4×4 cells; two candidates are as far apart as their
-    sketches are, by the mean absolute difference of cells in [0, 1]. Averaging never moves heatmaps apart, so whatever lies within a
-    distance as heatmaps on these images does as sketches. The last 4,096 scored are kept: 8 MiB for 32 images.
+    sketches are, by the mean absolute difference of cells in [0, 1]. Averaging never moves heatmaps apart, so what lies within a
+    distance as heatmaps on these images does so as sketches. The last 4,096 scored are kept: 8 MiB for 32 images.
 
     Args:
         distance: up to which a candidate is similar.

@@ -1,5 +1,5 @@
-"""Scoring candidates stage by stage, and the stopping rule `exact`: a candidate is rejected only when perfect scores on all unseen
-images could not save it. The rule `racing` rejects earlier, see there."""
+"""Scoring candidates stage by stage, and the stopping rule `exact`: a candidate is rejected only when perfect scores on all
+unseen images could not save it. The rule `racing` rejects earlier, see there."""
 
 from __future__ import annotations
 
@@ -97,8 +97,8 @@ def score_in_stages(
 ) -> list[Scored]:
     """Scores candidates stage by stage and drops each as soon as it cannot beat `threshold`, or the plan's test rejects it.
 
-    Without a test this changes no result: whatever an exhaustive scoring would accept is scored to the end. Of a metric that is no
-    mean over images each part is bounded on its own, and the aggregate, monotone in each, of these bounds is the bound.
+    Without a test this changes no result: whatever an exhaustive scoring would accept is scored to the end. Of a metric that is
+    no mean over images each part is bounded on its own, and the aggregate, monotone in each, of these bounds is the bound.
 
     Args:
         oracle: the metric on N images.
