@@ -5,13 +5,16 @@ proved to obey the file's laws; the metric oracle scores these in stages, first 
 lost most; a candidate that cannot beat the incumbent any more, or under `racing` is unlikely to, is dropped, and the image that
 showed it becomes a witness; one that beats it is the new incumbent, and its score the new λ. Further goals decide where scores
 tie, and then the learner's order.
+
+By class, each image class is a group of images with an incumbent, witnesses and a λ of its own, beside the group of all images; a
+candidate is scored once for all groups, and dropped when none can accept it any more.
 """
 
 from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -21,13 +24,13 @@ from sygus import Candidate
 from sygus.constraints import ConstraintOracle
 
 from .budget import Budget
+from .groups import Group, Incumbent, all_images
 from .queue import Preview, Queue, Queued
 from .ranking import Outcome, Ranking
 from .same_heatmap import SameHeatmap
 from .screening import Screen
-from .state import Incumbent, Search, Tried
+from .state import Search, Tried
 from .stopping import Exact, Plan, Scored, StoppingRule, projected, score_in_stages
-from .witnesses import Witnesses
 
 __all__ = ["Incumbent", "Search", "Tried", "search"]
 
@@ -47,6 +50,7 @@ def search(
     laws: ConstraintOracle | None = None,
     heatmaps: SameHeatmap | None = None,
     failures: Failures | None = None,
+    groups: Sequence[Group] = (),
     on_batch: Callable[[Search, list[Tried]], None] = lambda state, tried: None,
 ) -> Search:
     """Finds the candidate that scores best on the oracle's images.
@@ -65,16 +69,16 @@ def search(
         laws: what a candidate must be proved to obey; None where the file states no law.
         heatmaps: which candidates are proved to draw the heatmap of an earlier one; None to ask the images only.
         failures: how failures of the oracle are taken; None raises the first.
+        groups: further groups of images whose best is sought as well, such as image classes, each with where it starts.
         on_batch: told after each batch.
     """
-    state, rule = Search(start, [start] if start else []), rule or Exact()
+    state, rule = Search([all_images(len(oracle.cache), seed, start), *groups]), rule or Exact()
     oracle.agree = rule.agree
     ranking = ranking or Ranking([oracle.metric], [oracle])
     if ranking.cost_first:  # no later term costs less
-        learner = itertools.takewhile(lambda c: state.incumbent is None or c.cost <= state.incumbent.cost, learner)
+        learner = itertools.takewhile(lambda c: any(g.incumbent is None or c.cost <= g.incumbent.cost for g in state.groups), learner)
     queue = Queue(learner, laws, at_once, budget.candidates, preview)
     screen = Screen(oracle, heatmaps, images=not ranking.redraws)
-    witnesses = Witnesses(len(oracle.cache), seed)
     asked = oracle.spent.asked
     try:
         while (reason := _ended(state, oracle, budget, target, failures)) is None:
@@ -84,15 +88,12 @@ def search(
                 break
             fresh, maps, tried = screen(batch)
             best = state.incumbent
-            threshold = ranking.threshold(best.marks if best else None, [one.candidate.cost for one in fresh])
-            plan = rule.plan(oracle.metric, witnesses, best.values if best else None, threshold, len(fresh))
+            thresholds = [ranking.threshold(group.marks, [one.candidate.cost for one in fresh]) for group in state.groups]
+            plan = rule.plan(oracle.metric, state.groups, thresholds, len(fresh))
             terms = [one.candidate.term for one in fresh]
-            scored = score_in_stages(oracle, maps, plan, threshold, terms, failures) if fresh else []
+            scored = score_in_stages(oracle, maps, plan, terms, failures) if fresh else []
             for place, (one, result) in enumerate(zip(fresh, scored, strict=True)):
-                incumbent = state.incumbent
                 tried.append(_compared(one, result, maps[place : place + 1], ranking, failures, state, budget.elapsed))
-                if tried[-1].status == "rejected" and incumbent is not None and oracle.metric.is_mean:
-                    witnesses.add(_most_telling(oracle, result, incumbent))  # of no mean, no image alone shows a loss
             state.relatives += _agreeing(fresh, scored, best, plan)
             state.waiting, state.similar, state.asked = len(queue.waiting), queue.similar, oracle.spent.asked - asked
             _tell(state, [*tried, *unlawful], oracle, on_batch)
@@ -109,43 +110,66 @@ def _ended(state: Search, oracle: MetricOracle, budget: Budget, target: float | 
     if failures is not None and failures.given_up is not None:
         return "an error of the oracle"
     reason = budget.spent(state.weighed, oracle.spent.passes)
-    if reason is None and target is not None and state.incumbent and not oracle.metric.better(target, state.incumbent.score):
-        reason = f"target {target:g} reached"
+    if reason is None and target is not None:
+        score = state.score(oracle.metric)
+        reason = f"target {target:g} reached" if score is not None and not oracle.metric.better(target, score) else None
     return reason
 
 
 def _compared(
     one: Queued, result: Scored, maps: Tensor, ranking: Ranking, failures: Failures | None, state: Search, seconds: float
 ) -> Tried:
-    """What becomes of a candidate that was scored: it is the new incumbent, or rejected, or an oracle failed on it."""
-    candidate, best, error = one.candidate, state.incumbent, result.error
-    outcome: Outcome | None = None
+    """What becomes of a candidate that was scored: a new incumbent, rejected, or one on which an oracle failed. Where a group of
+    images rejects it, the image that showed it most joins the group's witnesses."""
+    candidate, error, outcomes = one.candidate, result.error, list[Outcome]()
     if not result.failed:
-        marks = best.marks if best else None
-        outcome, error = ranking.attempt(failures, candidate.cost, result.total, maps, marks, candidate.term)
-    if outcome is None:
+        for group, total in zip(state.groups, result.totals, strict=True):
+            found, error = ranking.attempt(failures, candidate.cost, total, maps, group.marks, candidate.term, group.places)
+            if found is None:
+                break
+            outcomes.append(found)
+    if len(outcomes) < len(state.groups):
         status, reason = ("unfinished", "the run stopped") if error is None else ("oracle-error", str(error))
         return Tried(one.number, candidate.term, candidate.cost, status, seen=result.seen, reason=reason)
-    wins = outcome.wins or (outcome.ties and best is not None and one.number < best.candidate)
-    if wins and result.total is not None:
-        values, score = result.values, result.total
-        state.accept(Incumbent(candidate.term, candidate.cost, values, score, one.number, seconds, marks=outcome.marks))
-    status, goals = "accepted" if wins else "rejected", outcome.values
-    return Tried(one.number, candidate.term, candidate.cost, status, result.total, result.bound, result.seen, goals=goals)
+    accepted = []
+    for group, outcome, total in zip(state.groups, outcomes, result.totals, strict=True):
+        best = group.incumbent
+        if total is not None and (outcome.wins or (outcome.ties and best is not None and one.number < best.candidate)):
+            group.accept(Incumbent(candidate.term, candidate.cost, result.values, total, one.number, seconds, marks=outcome.marks))
+            accepted.append("all images" if group.image_class is None else f"image class {group.image_class}")
+        elif best is not None:
+            _witness(ranking.oracles[0], result.values, group, best)
+    status = "accepted" if accepted else "rejected"
+    reason = f"best so far on {', '.join(accepted)}" if accepted and len(state.groups) > 1 else ""
+    return Tried(
+        one.number, candidate.term, candidate.cost, status, result.total, result.bound, result.seen, reason, outcomes[0].values
+    )
 
 
-def _most_telling(oracle: MetricOracle, result: Scored, incumbent: Incumbent) -> int:
-    """The image on which a beaten candidate loses most to the incumbent."""
-    loss = incumbent.values - result.values if oracle.metric.direction == "high" else result.values - incumbent.values
-    return int(loss.nan_to_num(nan=-torch.inf).argmax())
+def _witness(oracle: MetricOracle, values: Tensor, group: Group, incumbent: Incumbent) -> None:
+    """Notes the image of the group on which a beaten candidate loses most; of a metric that is no mean over images, no image alone
+    shows a loss."""
+    if not oracle.metric.is_mean:
+        return
+    loss = incumbent.values - values if oracle.metric.direction == "high" else values - incumbent.values
+    loss = loss[group.places].nan_to_num(nan=-torch.inf)
+    if bool((loss > -torch.inf).any()):
+        group.witnesses.add(int(group.places[loss.argmax()]))
 
 
 def _agreeing(fresh: list[Queued], scored: list[Scored], best: Incumbent | None, plan: Plan) -> list[tuple[float, float]]:
     """What the relative said of candidates, and what the metric says of them as far as that is known."""
     both = zip(fresh, scored, strict=True)
     pairs = [(one.relative, result) for one, result in both if not math.isnan(one.relative) and not result.failed]
-    known = best.values if best else None
-    found = [(relative, projected(result.values, known, plan.witnesses)) for relative, result in pairs]
+    known, order = best.values if best else None, torch.cat([*plan.stages])
+
+    def at_random(result: Scored) -> Tensor:
+        """Its values but for those asked because of single image classes."""
+        values = result.values.clone()
+        values[order[result.first :]] = torch.nan
+        return values
+
+    found = [(relative, projected(at_random(result), known, plan.witnesses)) for relative, result in pairs]
     return [(relative, score) for relative, score in found if score is not None]
 
 

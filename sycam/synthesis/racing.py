@@ -23,11 +23,16 @@ d_i = c_i − β b_i must sum to N λ − β Σ b_i. At β = 1 these are plain p
 the two agree, but less room above the mean, and stakes are bounded by that room. `PAIRED` = ½ asks less than 0 and 1 on all
 metrics measured (`benchmarks/racing.py`), by up to a quarter.
 
+**By class.** The statement is about the answer, which is the terms of all groups, so each group's test runs at `error` divided by
+their number. The witnesses of all groups are one stratum; an order of all images that is uniform is so on the other images of
+each group.
+
 Heatmaps that agree to 1e-6 on an image share one pass under this rule; the score that is tested may be off by what that moves.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -36,8 +41,9 @@ from torch import Tensor
 from sycam.metrics.registry import Metric
 
 from .confidence import SumTest
-from .stopping import SLACK, Plan
-from .witnesses import Witnesses
+from .groups import Group
+from .stopping import SLACK, Contest, Plan
+from .witnesses import union
 
 PAIRED = 0.5
 AGREE = 1e-6
@@ -62,51 +68,57 @@ class Racing:
     def __post_init__(self) -> None:
         self._generator = torch.Generator().manual_seed(self.seed)
 
-    def plan(
-        self, metric: Metric, witnesses: Witnesses, incumbent: Tensor | None, threshold: float | None, candidates: int
-    ) -> Plan:
-        """The stages of the next batch of candidates, and the test that rejects between them."""
-        first = witnesses.chosen()
-        shuffled = torch.randperm(witnesses.images, generator=self._generator)
+    def plan(self, metric: Metric, groups: Sequence[Group], thresholds: Sequence[float | None], candidates: int) -> Plan:
+        """The stages of the next batch of candidates, and the tests that reject between them."""
+        first = union([group.witnesses for group in groups])
+        shuffled = torch.randperm(len(groups[0].places), generator=self._generator)
         others = shuffled[~torch.isin(shuffled, first)]
         stages, start = ([first] if len(first) else []), 0
         while start < len(others):
             stop = start + max(FIRST, start // GROWTH)
             stages.append(others[start:stop])
             start = stop
-        if incumbent is None or threshold is None:
-            return Plan(stages, first)
-        return Plan(stages, first, Race(metric, len(first), others, incumbent, threshold, candidates, self.error))
+        contests = []
+        for group, threshold in zip(groups, thresholds, strict=True):
+            race = None
+            if group.incumbent is not None and threshold is not None:
+                known = group.incumbent.values
+                race = Race(metric, group.places, first, others, known, threshold, candidates, self.error / len(groups))
+            contests.append(Contest(group.places, threshold, race))
+        return Plan(stages, first, contests)
 
 
 class Race:
-    """A batch of candidates against one incumbent.
+    """A batch of candidates against the incumbent of one group.
 
     Args:
         metric: a mean over images whose perfect value is finite.
-        witnesses: how many images come before the others.
-        others: [n], these, in random order.
-        incumbent: [N], its score on every image.
+        places: [n], the images of the group.
+        witnesses: images that come before the others, of this group and of others.
+        others: the other images, in random order.
+        incumbent: [N], its score on every image of the group.
         threshold: the mean that a candidate must reach.
         candidates: how many there are.
         error: see `Racing`.
     """
 
     def __init__(
-        self, metric: Metric, witnesses: int, others: Tensor, incumbent: Tensor, threshold: float, candidates: int, error: float
-    ) -> None:
+        self, metric: Metric, places: Tensor, witnesses: Tensor, others: Tensor, incumbent: Tensor, threshold: float,
+        candidates: int, error: float,
+    ) -> None:  # fmt: skip
         self._sign = 1.0 if metric.direction == "high" else -1.0
         self._known = PAIRED * self._sign * incumbent  # [N]
-        self._witnesses = witnesses
-        least = len(incumbent) * (self._sign * threshold - 2 * SLACK) - float(self._known.sum())
-        highest = self._sign * metric.perfect - self._known[others]
+        self._witnesses = bool(torch.isin(witnesses, places).any())
+        least = len(places) * (self._sign * threshold - 2 * SLACK) - float(self._known[places].sum())
+        drawn = others[torch.isin(others, places)]
+        highest = self._sign * metric.perfect - self._known[drawn]
         self._test = SumTest(torch.full((candidates,), least, dtype=torch.float64), highest, error)
 
     def rejects(self, rows: Tensor, stage: Tensor, values: Tensor) -> Tensor:
         """Which of the candidates at `rows` [A] are rejected once their scores [A, s] on a stage [s] are known: [A] Bool."""
         numbers = self._sign * values - self._known[stage]
         if self._witnesses:
-            self._witnesses = 0
+            self._witnesses = False
             self._test.told(rows, numbers.sum(1))
             return torch.zeros(len(rows), dtype=torch.bool)
         return self._test.rejects(rows, numbers)

@@ -65,25 +65,33 @@ class Ranking:
         return any(oracle.redraws for oracle in self.oracles)
 
     def compare(
-        self, cost: int, score: float | None, maps: Tensor, marks: tuple[float, ...] | None, term: Term | None = None
+        self,
+        cost: int,
+        score: float | None,
+        maps: Tensor,
+        marks: tuple[float, ...] | None,
+        term: Term | None = None,
+        places: Tensor | None = None,
     ) -> Outcome:
         """A candidate against the marks of the best so far, None where it is the first.
 
         Args:
             cost: of the term.
             score: its mean by the first metric; None where it was rejected before that was known.
-            maps: [1, N, h, w], its low-resolution heatmaps; the other metrics are asked only where all goals before tie.
+            maps: [1, N, h, w], its low-resolution heatmaps on all images; the other metrics are asked only where all goals before tie.
             marks: see `Outcome`.
             term: the candidate; needed where `redraws`.
+            places: the images that count; all where None.
         """
         if score is None:
             return Outcome(False)
         values: list[float] = []
+        places = torch.arange(maps.shape[1]) if places is None else places
         for position, goal in enumerate(self.goals):
-            values.append(self._value(goal, cost, score, maps, term))
+            values.append(self._value(goal, cost, score, maps, term, places))
             mark = None if marks is None else marks[position]
             if mark is None or _better(goal, values[-1], mark):
-                values += [self._value(later, cost, score, maps, term) for later in self.goals[position + 1 :]]
+                values += [self._value(later, cost, score, maps, term, places) for later in self.goals[position + 1 :]]
                 return Outcome(True, tuple(values), (*(marks or ())[:position], *values[position:]))
             if _better(goal, mark, values[-1]):
                 return Outcome(False, tuple(values))
@@ -97,23 +105,24 @@ class Ranking:
         maps: Tensor,
         marks: tuple[float, ...] | None,
         term: Term | None = None,
+        places: Tensor | None = None,
     ) -> tuple[Outcome | None, OracleError | None]:
         """As `compare`, or why an oracle of a further goal gave no answer; neither where it is not asked any more."""
         if failures is None or len(self.oracles) == 1:  # no oracle is asked to compare
-            return self.compare(cost, score, maps, marks, term), None
-        return failures.once(lambda: self.compare(cost, score, maps, marks, term))
+            return self.compare(cost, score, maps, marks, term, places), None
+        return failures.once(lambda: self.compare(cost, score, maps, marks, term, places))
 
     def oracle(self, metric: Metric) -> MetricOracle:
         """What measures `metric`."""
         return next(oracle for oracle in self.oracles if oracle.metric is metric)
 
-    def _value(self, goal: Goal, cost: int, score: float, maps: Tensor, term: Term | None) -> float:
+    def _value(self, goal: Goal, cost: int, score: float, maps: Tensor, term: Term | None, places: Tensor) -> float:
         if isinstance(goal, Cost):
             return float(cost)
         oracle = self.oracle(goal)
         if oracle is self.oracles[0]:
             return score
-        values = oracle.score(maps, torch.arange(maps.shape[1]), None if term is None else [term])
+        values = oracle.score(maps[:, places.to(maps.device)], places, None if term is None else [term])
         return float(goal.aggregate(values)[0])
 
 

@@ -8,33 +8,17 @@ from dataclasses import dataclass, field
 from torch import Tensor
 
 from sycam.metrics.correlation import rank_correlation
+from sycam.metrics.registry import Metric
 from sygus import Term
 
-
-@dataclass(frozen=True)
-class Incumbent:
-    """The best accepted candidate so far: its term, its cost, its score on each image (of a metric with parts, these) and over
-    all of them, λ, and of each goal the value that the next must beat."""
-
-    term: Term
-    cost: int
-    values: Tensor
-    score: float
-    candidate: int
-    seconds: float
-    name: str = ""
-    marks: tuple[float, ...] = ()
-
-    def __post_init__(self) -> None:
-        if not self.marks:
-            object.__setattr__(self, "marks", (self.score,))
+from .groups import Group, Incumbent
 
 
 @dataclass(frozen=True)
 class Tried:
     """One candidate, what became of it, and its values of the goals that had to be known.
 
-    It is "accepted", "rejected", "invalid", "same-heatmap" (as an earlier one, proved), "same-on-images" (as an earlier one on
+    It is "accepted" (by any group of images: by class, its reason says which), "rejected", "invalid", "same-heatmap" (as an earlier one, proved), "same-on-images" (as an earlier one on
     the images of the search, bit for bit), or was never scored: "unlawful" (it breaks a law of the file), "law-undecided" (it
     is neither proved to obey one nor refuted) or "similar" (to one that was scored, and the run ended before its turn came).
     "oracle-error" is one about which an oracle gave no number; "unfinished" one of the batch in which the run stopped for such
@@ -57,7 +41,7 @@ class Search:
     """The state of a loop, for whoever watches it.
 
     Attributes:
-        incumbent: the best so far; history: every one there was, in order.
+        groups: those whose best is sought, with their incumbents; the first is that of all images.
         candidates: handed over by the learner and dealt with; of these: rejected_early, before the last image; same_heatmap,
         same_on_images, invalid, unlawful, law_undecided: see `Tried`.
         waiting: lookalikes whose turn has not come; similar: all that were put last.
@@ -66,8 +50,7 @@ class Search:
         relatives: of candidates, what the relative and the metric said, the latter as far as it is known.
     """
 
-    incumbent: Incumbent | None = None
-    history: list[Incumbent] = field(default_factory=list)
+    groups: list[Group]
     candidates: int = 0
     rejected_early: int = 0
     same_heatmap: int = 0
@@ -84,6 +67,33 @@ class Search:
     stopped_by: str = ""
 
     @property
+    def incumbent(self) -> Incumbent | None:
+        """The best so far on all images."""
+        return self.groups[0].incumbent
+
+    @property
+    def history(self) -> list[Incumbent]:
+        """Every incumbent on all images that there was, in order."""
+        return self.groups[0].history
+
+    @property
+    def values(self) -> Tensor | None:
+        """The scores [N] or [N, P] of the answer so far: by class each image's of the incumbent of its own group."""
+        if self.incumbent is None:
+            return None
+        values = self.incumbent.values.clone()
+        for group in self.groups[1:]:
+            if group.incumbent is not None:
+                values[group.places] = group.incumbent.values[group.places]
+        return values
+
+    def score(self, metric: Metric) -> float | None:
+        """The score of the answer so far."""
+        if len(self.groups) == 1 or self.values is None:
+            return self.incumbent.score if self.incumbent else None
+        return float(metric.aggregate(self.values))
+
+    @property
     def weighed(self) -> int:
         """Candidates as a budget counts them: one that is unlawful or waits costs no pass, and counts a hundredth."""
         return self.candidates - self.unlawful + (self.unlawful + self.waiting) // 100
@@ -92,11 +102,6 @@ class Search:
     def agreement(self) -> float | None:
         """Spearman's correlation of the relative with the metric; None where there is no relative, or too little to tell."""
         return rank_correlation(*zip(*self.relatives, strict=True)) if len(self.relatives) > 2 else None
-
-    def accept(self, incumbent: Incumbent) -> None:
-        """A new best."""
-        self.incumbent = incumbent
-        self.history.append(incumbent)
 
     def count(self, tried: Sequence[Tried], images: int) -> None:
         """A batch was dealt with, on so many images."""

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
+
+LIMIT = 16
 
 
 class Witnesses:
@@ -20,7 +24,7 @@ class Witnesses:
     (2, 1, [0, 1, 2, 3])
     """
 
-    def __init__(self, images: int, seed: int = 0, limit: int = 16) -> None:
+    def __init__(self, images: int, seed: int = 0, limit: int = LIMIT) -> None:
         self.limit, self.images = limit, images
         self._beat = torch.zeros(images, dtype=torch.int64)
         self._shuffled = torch.randperm(images, generator=torch.Generator().manual_seed(seed))
@@ -37,18 +41,27 @@ class Witnesses:
         ranked = self._beat[self._shuffled].sort(descending=True, stable=True).indices
         return self._shuffled[ranked[: len(self)]]
 
+    def others(self, first: Tensor) -> Tensor:
+        """All images but `first`, in the seeded order."""
+        return self._shuffled[~torch.isin(self._shuffled, first)]
+
     def order(self) -> Tensor:
         """All images, the witnesses first: [N]."""
         first = self.chosen()
-        rest = self._shuffled[~torch.isin(self._shuffled, first)]
-        return torch.cat([first, rest])
+        return torch.cat([first, self.others(first)])
 
-    def stages(self) -> list[Tensor]:
-        """`order` in parts: the witnesses, then batches that double."""
-        order, size = self.order(), max(8, len(self))
-        stages, start = [], 0
-        while start < len(order):
-            stop = len(self) if start == 0 and len(self) else min(start + size, len(order))
-            stages.append(order[start:stop])
-            start, size = stop, size * 2
-        return stages
+
+def union(several: Sequence[Witnesses]) -> Tensor:
+    """The witnesses of several groups of the same images, each image once, those of the first group first."""
+    chosen = torch.cat([one.chosen() for one in several]).tolist()
+    return torch.tensor(list(dict.fromkeys(chosen)), dtype=torch.int64)
+
+
+def doubling(first: Tensor, others: Tensor) -> list[Tensor]:
+    """`first` where there are any, then the others in batches that double, the first of eight images or as many as `first`."""
+    stages, start, size = ([first] if len(first) else []), 0, max(8, len(first))
+    while start < len(others):
+        size = size * 2 if stages else size
+        stages.append(others[start : start + size])
+        start += size
+    return stages

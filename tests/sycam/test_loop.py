@@ -15,7 +15,7 @@ from sycam.metrics.registry import Metric, metric
 from sycam.oracle import MetricOracle, TerminalCache
 from sycam.synthesis import Budget, search
 from sycam.synthesis.problem import read_problem
-from sycam.synthesis.witnesses import Witnesses
+from sycam.synthesis.witnesses import Witnesses, doubling
 from sygus import Candidate, Enumerator, Equivalence, Solver
 
 
@@ -150,10 +150,10 @@ def test_witnesses_come_first_and_every_image_once():
         for _ in range(times):
             witnesses.add(image)
     assert witnesses.order()[:3].tolist() == [9, 17, 4]
-    stages = witnesses.stages()
+    stages = doubling(witnesses.chosen(), witnesses.others(witnesses.chosen()))
     assert stages[0].tolist() == [9, 17, 4]
     assert sorted(torch.cat(stages).tolist()) == list(range(20))
-    assert [len(s) for s in Witnesses(50).stages()] == [8, 16, 26]
+    assert [len(s) for s in doubling(torch.tensor([]), torch.arange(50))] == [8, 16, 26]
 
 
 @pytest.mark.parametrize("text", ["", "0", "-3", "ten", "1.5", "5 weeks", "1.5passes"])
