@@ -53,6 +53,7 @@ def manifest(
         "seed": settings.seed,
         "terminal_settings": settings.terminal_settings.describe(),
         "budget": str(settings.budget),
+        "on_error": settings.on_error,
         "max_size": settings.max_size,
         "precision": "network float32, terms float64",
         "versions": {"python": platform.python_version(), **{name: version(name) for name in ("torch", "torchvision", "cvc5")}},
