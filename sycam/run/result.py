@@ -46,7 +46,7 @@ class Row:
 
     Attributes:
         cam: name and term.
-        kind: "answer" or "known".
+        kind: "answer", "known", or "single": the best single term, beside an answer by class.
         derived: whether the grammar derives it.
         search, held_out: scores on each image, [N], or [N, P] of a metric with P parts; held_out is None where nothing was held
         out. lawful: of a known CAM, whether it is proved to obey the file's constraints; one that is not is not derived either.
@@ -102,6 +102,7 @@ class Result:
         goals: all that was searched for, in order: name, direction, kind ("metric" or "cost"), and what the answer reaches on
             the images searched on and on those held out.
         folder: where the run was written, or None.
+        by_class: of a run by class, each image class with its term, and scores beside the single term's (`synthesis.by_class`).
     """
 
     term: Term
@@ -116,6 +117,7 @@ class Result:
     goals: list[dict[str, Any]] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     folder: Path | None = None
+    by_class: dict[str, Any] | None = None
 
     @property
     def answer(self) -> Row:
@@ -161,6 +163,7 @@ class Result:
                 "source": self.metric.source,
             },
             "goals": self.goals,
+            "by_class": self.by_class,
             "verdict": self.verdict,
             "warnings": self.warnings,
             "table": [row.describe(self.answer) for row in self.rows],

@@ -58,6 +58,11 @@ class Group:
         """What a candidate must beat; None where any is accepted."""
         return self.incumbent.marks if self.incumbent else None
 
+    def start(self, incumbent: Incumbent | None) -> None:
+        """Where the search begins: the best known, if any."""
+        if incumbent is not None:
+            self.accept(incumbent)
+
     def accept(self, incumbent: Incumbent) -> None:
         """A new best."""
         self.incumbent = incumbent

@@ -71,9 +71,15 @@ def _obeys(cam: Cam, problem: CamProblem, laws: ConstraintOracle) -> bool:
 
 
 def best_known(
-    known: list[Known], ranking: Ranking, problem: CamProblem, costs: Automaton, failures: Failures
+    known: list[Known],
+    ranking: Ranking,
+    problem: CamProblem,
+    costs: Automaton,
+    failures: Failures,
+    places: Tensor | None = None,
 ) -> Incumbent | None:
-    """λ starts as the best known CAM that the grammar derives. One on which the oracle of a further goal fails is passed over."""
+    """λ starts as the best known CAM that the grammar derives, on the images at `places`, or all. One on which the oracle of a
+    further goal fails is passed over."""
     best: Incumbent | None = None
     for row in known:
         term = problem.form(row.cam)
@@ -81,8 +87,9 @@ def best_known(
         if term is None or cost is None:
             continue
         oracle = ranking.oracles[0]
-        score, maps = float(oracle.metric.aggregate(row.values)), oracle.maps([term])[0]
-        outcome, _ = ranking.attempt(failures, cost, score, maps, best.marks if best else None, term)
+        values = row.values if places is None else row.values[places]
+        score, maps = float(oracle.metric.aggregate(values)), oracle.maps([term])[0]
+        outcome, _ = ranking.attempt(failures, cost, score, maps, best.marks if best else None, term, places)
         if outcome is not None and outcome.wins:
             best = Incumbent(term, cost, row.values, score, 0, 0.0, row.cam.name, outcome.marks)
     return best
@@ -111,23 +118,31 @@ def table_rows(
     oracles: list[MetricOracle],
     heatmaps: SameHeatmap | None,
     failures: Failures,
+    single: Incumbent | None = None,
 ) -> tuple[list[Row], list[str]]:
-    """The final table: the answer, then the known CAMs, on search and held-out images; and warnings about failures of the oracle
-    and an answer that draws nothing."""
+    """The final table: the answer, the single term where the answer is by class, then the known CAMs, on search and held-out
+    images; and warnings about failures of the oracle and an answer that draws nothing."""
     answer = Cam(problem.target.name, best.term, "synthesised")
     if best.name:
         answer = Cam(best.name, best.term, "known.sy")
-    listed = [Known(answer, best.values, True), *(k for k in known if k.cam.name != best.name)]
+    listed, kinds = [Known(answer, best.values, True)], ["answer"]
+    if single is not None:
+        named = f"{single.name or problem.target.name}, one term for all"
+        listed.append(Known(Cam(named, single.term, "known.sy" if single.name else "synthesised"), single.values, True))
+        kinds.append("single")
+    listed += [k for k in known if k.cam.name != best.name]
+    kinds += ["known"] * (len(listed) - len(kinds))
     held_out: Tensor | None = None
     warnings: list[str] = []
     maps, finite = oracles[-1].maps([k.cam.term for k in listed])
     if len(oracles) > 1:
         held_out, kept, warnings = _held_out(listed, maps, oracles[1], failures)
         listed, maps, finite = [listed[i] for i in kept], maps[kept], finite[kept]
-    twins = heatmaps.known(best.term) if heatmaps else []
+        kinds = [kinds[i] for i in kept]
+    twins = heatmaps.known(best.term) if heatmaps and single is None else []
     rows = [
         Row(
-            k.cam, "known" if i else "answer", k.derived, k.values, held_out[i] if held_out is not None else None,
+            k.cam, kinds[i], k.derived, k.values, held_out[i] if held_out is not None else None,
             same_heatmap=i > 0 and k.cam.name in twins, lawful=k.lawful, metric=oracles[0].metric,
         )
         for i, k in enumerate(listed)

@@ -32,6 +32,7 @@ class Settings:
             exhaustive run would return is rejected. look_ahead: of so many candidates those that a cheap relative of the metric
             likes go first, 0 for the learner's order. similar: candidates whose heatmaps differ from a scored one's by no more,
             on average, come last; None for none.
+        by_class: whether each image class that has at least `min_images` search images gets a term of its own.
     """
 
     budget: str | int = 500
@@ -52,6 +53,8 @@ class Settings:
     error: float = 0.05
     look_ahead: int = 0
     similar: float | None = None
+    by_class: bool = False
+    min_images: int = 8
 
     @property
     def the_protocol(self) -> Protocol:
@@ -90,6 +93,7 @@ class Settings:
                 "a number of candidates, 0 for none",
             ),
             "similar": (self.similar, self.similar is None or 0 <= self.similar < 1, "a distance from 0, below 1, such as 0.02"),
+            "min_images": (self.min_images, isinstance(self.min_images, int) and self.min_images >= 1, "at least 1 image"),
             "batch": (self.batch, self.batch is None or self.batch >= 1, "at least 1 image"),
         }
         for name, (value, fits, wanted) in accepted.items():

@@ -34,6 +34,7 @@ from sygus.errors import nearest
 
 from .asking import Asking
 from .budget import Budget
+from .by_class import check_by_class, class_groups, decomposed, described
 from .goals import Cost, Goals, find_goals
 from .images import check_labels, chosen_images, parts_of, usable
 from .known import Known, best_known, known_rows, mark_derived, table_rows
@@ -108,6 +109,8 @@ def synthesize(
     path = cam_names.find_grammar(grammar)
     problem = read_problem(path)
     goals = find_goals(problem.problem, metric, settings.cost, timeout=settings.oracle_timeout)
+    if settings.by_class:
+        check_by_class(goals)
     chosen, ordered = goals.metric, goals.grammar(problem.problem)
     if goals.note:
         clock.observer.warn(goals.note)
@@ -133,6 +136,7 @@ def synthesize(
         for warning in warnings:
             clock.observer.warn(warning)
         warnings = [*network.notes, *warnings]
+    groups = class_groups(caches[0].classes, settings.min_images, settings.seed) if settings.by_class else []
     oracles = [MetricOracle(cache, chosen, settings.batch, protocol) for cache in caches]
     rankings = [_ranking(goals, oracle) for oracle in oracles]
     if rankings[0].cost_first and settings.learner != "bottom-up":
@@ -143,7 +147,10 @@ def synthesize(
         laws = ConstraintOracle(problem.laws, context, solver, settings.seed) if problem.laws else None
         with clock.phase("known CAMs"):
             known = known_rows(problem, oracles[0], laws, failures)
-            start = best_known(known, rankings[0], problem, Automaton.of(ordered), failures)
+            costs = Automaton.of(ordered)
+            start = best_known(known, rankings[0], problem, costs, failures)
+            for group in groups:
+                group.start(best_known(known, rankings[0], problem, costs, failures, group.places))
             for error in failures.found if failures.given_up is None else ():
                 clock.observer.warn(f"a known CAM is left out: {error}")
         merging, unused = still_assumed(problem.laws, context, solver)
@@ -170,7 +177,7 @@ def synthesize(
             found = search(
                 iter(learner), oracles[0], start, budget, ranking=rankings[0],
                 target=settings.target, seed=settings.seed, at_once=at_once, rule=asking.rule,
-                preview=asking.preview, laws=laws, heatmaps=heatmaps, failures=failures, on_batch=watch,
+                preview=asking.preview, laws=laws, heatmaps=heatmaps, failures=failures, groups=groups, on_batch=watch,
             )  # fmt: skip
         if found.incumbent is None and failures.given_up is not None:
             raise failures.given_up
@@ -182,19 +189,24 @@ def synthesize(
             )
         with clock.phase("held-out images"):
             mark_derived(known, problem, classes, learner, heatmaps)
-            rows, notes = table_rows(found.incumbent, problem, known, oracles, heatmaps, failures)
-            reached = _reached(found.incumbent, rows[0], rankings, failures)
+            best, own = decomposed(found, chosen, len(goals.order))
+            single = found.incumbent if own else None
+            rows, notes = table_rows(best, problem, known, oracles, heatmaps, failures, single)
+            reached = _reached(best, rows[0], rankings, failures)
             for warning in notes:
                 clock.observer.warn(warning)
             warnings += notes
         journal.commit()
     counts = _counts(found, learner, classes, heatmaps, oracles, network, clock) | _law_counts(found, laws)
     result = Result(
-        found.incumbent.term, found.incumbent.score, chosen, network, rows, found, counts,
+        best.term, best.score, chosen, network, rows, found, counts,
         manifest(path, problem.terminals, warnings, goals, network, pool, parts, settings, load) | asking.describe(),
-        verdict(rows, chosen),
+        verdict(rows, chosen, settings.by_class),
         reached, warnings,
     )  # fmt: skip
+    if settings.by_class:
+        explained = [cache.classes.cpu() for cache in caches]
+        result.by_class = described(found, own, rows, explained, network.class_names, settings.min_images)
     if settings.dump_smt2 is not None:
         dump_undecided(classes, heatmaps, laws, settings.dump_smt2)
     if folder is not None:
@@ -241,13 +253,14 @@ def _caches(
     parts: list[ImageSet], problem: CamProblem, network: Network, settings: Settings, observer: Observer
 ) -> list[TerminalCache]:
     total, before, caches = sum(map(len, parts)), 0, []
+    terminals = [*problem.terminals, *(["c"] if settings.by_class else [])]
     for part in parts:
         labels = part.labels if settings.classes == "labelled" else None
 
         def step(done: int, before: int = before) -> None:
             observer.step(before + done, total)
 
-        caches.append(TerminalCache(network, part, problem.terminals, labels, on_batch=step, settings=settings.terminal_settings))
+        caches.append(TerminalCache(network, part, terminals, labels, on_batch=step, settings=settings.terminal_settings))
         before += len(part)
     return caches
 

@@ -8,6 +8,7 @@ costs little beside the network, and proportional terms give one heatmap, bit fo
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import reduce
 
 import torch
 from torch import Tensor
@@ -176,13 +177,20 @@ def localisation(terms: Sequence[Term], evaluator: Evaluator) -> Tensor:
 
 def _defined(term: Term, evaluator: Evaluator) -> Tensor:
     """Where no sub-term is NaN, [B] Bool. A comparison hides NaN (the ReLU of inf - inf is 0), so the sums do not tell; one looks
-    into terms with `exp` alone, the one function that overflows."""
-    defined = torch.ones(evaluator.batch, dtype=torch.bool, device=evaluator.device)
-    parts = list(subterms(expand(term)))
-    if any(part.name == "exp" and part.args for part in parts):
-        for part in parts:
-            defined = defined & ~evaluator.value(part).isnan().flatten(1).any(1)
-    return defined
+    into terms with `exp` alone, the one function that overflows. Of an `ite` on what is one for the whole image, such as its
+    class, only the branch that is taken counts."""
+    expanded = expand(term)
+    if not any(part.name == "exp" and part.args for part in subterms(expanded)):
+        return torch.ones(evaluator.batch, dtype=torch.bool, device=evaluator.device)
+
+    def visit(part: Term, args: tuple[Tensor, ...]) -> Tensor:
+        own = ~evaluator.value(part).isnan().flatten(1).any(1)  # [B], or [1] of a constant
+        if part.name == "ite" and evaluator.value(part.args[0]).flatten(1).shape[1] == 1:
+            taken = evaluator.value(part.args[0]).flatten()
+            return own & args[0] & torch.where(taken, args[1], args[2])
+        return reduce(torch.logical_and, args, own)
+
+    return fold(expanded, visit, {}).expand(evaluator.batch)
 
 
 def combined_maps(terms: Sequence[Term], evaluator: Evaluator) -> tuple[Tensor, Tensor]:
