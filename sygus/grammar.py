@@ -249,21 +249,20 @@ class Grammar:
                     ready.append(name)
         return [name for name in self.nonterminals if name not in productive]
 
+    def reachable(self) -> list[str]:
+        """The nonterminals that the start leads to, in order of appearance."""
+        reached = [self.start]
+        for name in reached:
+            for production in self.productions[name]:
+                holes = dict.fromkeys(term.name for term in subterms(production.body) if self.is_hole(term))
+                reached += [hole for hole in holes if hole not in reached]
+        return reached
+
     def terminals(self) -> list[str]:
         """The variables of the productions that can be reached from the start, in order of appearance."""
-        reached: dict[str, None] = {self.start: None}
-        order = [self.start]
-        found: dict[str, None] = {}
-        for name in order:
-            for production in self.productions[name]:
-                for term in subterms(production.body):
-                    if self.is_hole(term):
-                        if term.name not in reached:
-                            reached[term.name] = None
-                            order.append(term.name)
-                    elif isinstance(term.symbol, Variable) and not is_any_constant(term):
-                        found[term.name] = None
-        return list(found)
+        bodies = (term for name in self.reachable() for p in self.productions[name] for term in subterms(p.body))
+        variables = (t for t in bodies if isinstance(t.symbol, Variable) and not self.is_hole(t) and not is_any_constant(t))
+        return list(dict.fromkeys(t.name for t in variables))
 
     def derives(self, root: Term, nonterminal: str | None = None) -> bool:
         """Whether `root` is a term of this grammar (of `nonterminal`, by default the start), to the letter.

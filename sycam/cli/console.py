@@ -106,6 +106,27 @@ def cam_cell(name: str, expression: str, style: str = "bold") -> Text:
     return Text.assemble((name, style), (below, "dim"), overflow="fold")
 
 
+def class_table(by_class: dict[str, Any], metric: Metric) -> Table:
+    """Each image class with its term, its scores, and beside them those of the single term."""
+    caption = (
+        f"{metric.name} in per cent by the answer, and by the single term, on images of each class. Classes with fewer than "
+        f"{by_class['min_images']} search images, and those on which nothing is better, have the single term."
+    )
+    table = Table(caption=caption, caption_justify="left")
+    for heading in ("image class", "term"):
+        table.add_column(heading, overflow="fold")
+    for heading in ("search", "single", "held out", "single"):
+        table.add_column(heading, justify="right")
+    for row in by_class["classes"]:
+        scores = []
+        for part in (row["search"], row["held_out"] or {"images": 0}):
+            of = f" ({part['images']})" if part["images"] else ""
+            scores += [f"{100 * part['score']:.2f}{of}", f"{100 * part['single']:.2f}"] if part["images"] else ["–", "–"]
+        term = row["expression"] if row["own"] else "the single term" if row["searched"] else "the single term: too few images"
+        table.add_row(Text(row["name"]), Text(term, style="" if row["own"] else "dim"), *scores)
+    return table
+
+
 def result_table(rows: Sequence[dict[str, Any]], metric: Metric) -> Table:
     """The answer and the known CAMs with their scores, intervals below the means; the best held-out score in bold."""
     arrow = "higher is better" if metric.direction == "high" else "lower is better"

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Optional
 
 import typer
 
-from sycam.cams import find_cam
+from sycam.cams import Cam, find_cam, of_class
 from sycam.errors import SycamError
 from sycam.images import load_images
 from sycam.pictures import explain_figure
@@ -76,12 +76,13 @@ def explain(
         path_steps=path_steps, shap_orderings=shap_orderings, opti_steps=opti_steps, finer_classes=finer_classes,
         finer_strength=finer_strength,
     )  # fmt: skip
-    of_class = probabilities.new_tensor([explained]).long()
-    heatmap = cam_heatmaps([chosen], network, batch, of_class, settings=settings)[0, 0].cpu()
+    classes = probabilities.new_tensor([explained]).long()
+    heatmap = cam_heatmaps([chosen], network, batch, classes, settings=settings)[0, 0].cpu()
+    expression = str(of_class(chosen.term, explained)) if isinstance(chosen, Cam) else chosen.expression
     name = network.class_names[explained] if network.class_names else f"class {explained}"
     probability = float(probabilities[explained])
     explain_figure(
-        images.pixels[0], heatmap, out, image_class=name, probability=probability, expression=chosen.expression,
+        images.pixels[0], heatmap, out, image_class=name, probability=probability, expression=expression,
         name=f"{chosen.name} on {image.name}" if chosen.origin != "term" else image.name,
     )  # fmt: skip
     if not bool(heatmap.any()):
@@ -89,13 +90,13 @@ def explain(
     if as_json:
         console.print_json(
             {
-                "image": str(image), "cam": chosen.name, "expression": chosen.expression, "class": explained, "class_name": name,
+                "image": str(image), "cam": chosen.name, "expression": expression, "class": explained, "class_name": name,
                 "probability": probability, "picture": str(out), "network": network.describe(),
                 "terminal_settings": settings.describe(),
             }
         )  # fmt: skip
     else:
-        named = chosen.name if chosen.name == chosen.expression else f"{chosen.name}: {chosen.expression}"
+        named = chosen.name if chosen.name == expression else f"{chosen.name}: {expression}"
         console.out.print(f"{name}, p = {probability:.3f}; {named}", soft_wrap=True, markup=False)
         console.out.print(f"picture  {out}", soft_wrap=True)
 

@@ -65,6 +65,10 @@ def synth(
         Optional[float],
         typer.Option(help="Score last whose heatmaps differ from a scored one's by no more on average, such as 0.02."),
     ] = None,
+    by_class: Annotated[
+        bool, typer.Option("--by-class", help="A term for each image class with enough images, the best single one for the others.")
+    ] = False,
+    min_images: Annotated[int, typer.Option(min=1, help="By class: so many search images are enough.")] = 8,
     batch: Annotated[Optional[int], typer.Option(min=1, help="Masked images per pass; by default what suits the device.")] = None,
     seed: options.Seed = 0,
     noise_samples: options.NoiseSamples = None,
@@ -100,7 +104,7 @@ def synth(
     source = options.image_source(images, dataset, masks, boxes)
     settings = Settings(
         budget, max_size, cost, learner, target, held_out, seed, classes, batch, dump_smt2, terminals, protocol, on_error,
-        oracle_timeout, stopping, error, look_ahead, similar,
+        oracle_timeout, stopping, error, look_ahead, similar, by_class, min_images,
     )  # fmt: skip
     quiet = Observer()
     if as_json:
@@ -117,6 +121,9 @@ def synth(
     console.out.print()
     console.out.print(console.result_table(result["table"], chosen))
     console.out.print()
+    if result["by_class"]:
+        console.out.print(console.class_table(result["by_class"], chosen))
+        console.out.print()
     console.out.print(result["verdict"])
     if len(result["goals"]) > 1:
         console.out.print(f"Goals, in order: {'; '.join(map(console.goal_text, result['goals']))}.")

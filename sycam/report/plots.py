@@ -23,7 +23,7 @@ def whisker_plot(rows: Sequence[Mapping[str, Any]], axis: str) -> str:
     """Held-out means with their intervals, one line for each CAM, in the order given; the answer in the accent colour.
 
     Args:
-        rows: each with `name`, `kind` ("answer", "known" or "control") and `held_out` {mean, lo, hi}, as printed;
+        rows: each with `name`, `kind` ("answer", "single", "known" or "control") and `held_out` {mean, lo, hi}, as printed;
             `search` {mean, ...} or None is a small upright tick.
         axis: what the numbers are.
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from sycam.cams import file_text
+from sycam.cams import file_text, of_class
 from sycam.errors import OracleError, SycamError
 from sycam.metrics.protocol import protocol_text
 from sycam.oracle import MetricOracle, TerminalCache
@@ -116,14 +116,14 @@ class RunFolder:
         gallery(
             list(pixels), {row.cam.name: heatmaps[i] for i, row in enumerate(rows)}, sheet,
             labels=labels, masks=outlines, scores=scores, direction=result.metric.direction,
-            title=f"{result.answer.cam.name}: {result.term}",
+            title=f"{result.answer.cam.name}: {'a term for each image class' if _branches(result) else result.term}",
         )  # fmt: skip
         (self.path / "gallery.png").write_bytes(sheet.getvalue())
         for i, place in enumerate(shown.tolist()):
             stem = re.sub(r"[^\w.-]+", "_", str(Path(cache.images.names[place]).with_suffix("")))
             explain_figure(
                 pixels[i], heatmaps[0, i], self.path / "overlays" / f"{stem}.png", image_class=names[i],
-                probability=float(cache.p[place]), expression=str(result.term),
+                probability=float(cache.p[place]), expression=str(of_class(result.term, int(cache.classes[place]))),
                 name=f"{result.answer.cam.name} on {cache.images.names[place]}: {result.metric.name} {float(values[place]):.3f}",
                 mask=outlines[i] if outlines else None,
             )  # fmt: skip
@@ -136,6 +136,11 @@ def class_name(result: Result, image_class: int) -> str:
     """What to call an image class."""
     names = result.network.class_names
     return names[image_class] if names else f"class {image_class}"
+
+
+def _branches(result: Result) -> bool:
+    """Whether the answer is one term for some image classes and another for others."""
+    return any(row.kind == "single" for row in result.rows)
 
 
 def _best(result: Result, count: int) -> list[Row]:
@@ -176,6 +181,7 @@ def report_data(result: Result, pictures: list[dict[str, Any]]) -> dict[str, Any
         "protocol": protocol_text(result.manifest["protocol"]).removeprefix("protocol "),
         "answer": described["answer"],
         "metric": described["metric"],
+        "by_class": described["by_class"],
         "goals": described["goals"] if len(described["goals"]) > 1 else [],
         "network": {
             "name": network["name"], "weights": network["weights"], "layer": network["layer"],

@@ -313,7 +313,7 @@ def _progress(state: Search, learner: ClassLearner, classes: Equivalence, oracle
     best = state.incumbent
     return Progress(
         learner.built, classes.counts.classes, learner.cost, classes.counts.undecided, state.candidates, oracle.spent.passes,
-        (best.name or str(best.term)) if best else "", best.score if best else None,
+        (best.name or str(best.term)) if best else "", state.score(oracle.metric),
         state.candidates / max(budget.elapsed, 1e-9), budget.elapsed * (1 / share - 1) if share else None, share, state.unlawful,
     )  # fmt: skip
 

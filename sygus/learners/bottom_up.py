@@ -103,8 +103,10 @@ class Enumerator:
         self._least = {name: cost for name, (cost, _) in cheapest(grammar).items()}
         self._rules: dict[str, list[_Rule]] = {}
         self._any_constants: dict[str, list[Production]] = {}
+        reachable = set(grammar.reachable())
         for name in grammar.nonterminals:
-            proper = [p for p in grammar.proper(name) if all(hole in self._least for hole in grammar.holes(p.body))]
+            productions = grammar.proper(name) if name in reachable else []
+            proper = [p for p in productions if all(hole in self._least for hole in grammar.holes(p.body))]
             self._any_constants[name] = [p for p in proper if is_any_constant(p.body)]
             self._rules[name] = [self._rule(name, p) for p in proper if not is_any_constant(p.body)]
         proper_rules = [rule for rules in self._rules.values() for rule in rules]

@@ -406,6 +406,24 @@ def test_ctrl_c_while_torch_is_loading(tmp_path):
     assert (done.returncode, done.stdout, done.stderr) == (130, "", "error: interrupted: there is no answer yet\n")
 
 
+def test_by_class_from_the_search_to_one_image(sycam, tmp_path):
+    code, _, err = sycam("synth", "gradient", "--by-class", "--min-images", 90, "--limit", 24, "--out", tmp_path / "0")
+    assert code == 2
+    assert "no image class has 90 search images" in err
+    more = ("--limit", 24, "--budget", 20, "--metric", "iou", "--out", tmp_path / "1")
+    code, out, _ = sycam("synth", "gradient", "--by-class", "--min-images", 1, *more)
+    assert code == 0
+    assert "the single term" in out
+    assert "(ite " in out
+    image = next((tmp_path / "1" / "overlays").iterdir())
+    code, out, _ = sycam("explain", tmp_path / "1", image, "--class", 3, "--out", tmp_path / "explained.png")
+    assert code == 0
+    assert "(= c" not in out  # the part of class 3
+    code, out, _ = sycam("score", tmp_path / "1", "gradcam", "--limit", 8)
+    assert code == 0
+    assert "(= c" in out
+
+
 def test_everything_public_is_found_where_it_lives():
     code = (
         "import sycam; print(all(getattr(sycam, n) is not None for n in sycam.__all__), sycam.network.Network is sycam.Network)"

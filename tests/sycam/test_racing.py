@@ -12,9 +12,9 @@ import torch
 
 from sycam.metrics.registry import METRICS, Metric, metric
 from sycam.synthesis.confidence import SHARES, SumTest
+from sycam.synthesis.groups import all_images
 from sycam.synthesis.racing import PAIRED, Race, Racing, why_not
 from sycam.synthesis.stopping import Exact, projected
-from sycam.synthesis.witnesses import Witnesses
 
 
 @pytest.fixture(scope="module")
@@ -99,37 +99,38 @@ def test_witnesses_are_a_stratum_of_their_own():
     """What witnesses say enters the sum; nothing is staked on it."""
     incumbent = torch.full((30,), 0.5, dtype=torch.float64)
     others = torch.arange(2, 30)
-    race = Race(metric("average-gain"), 2, others, incumbent, 0.5, 1, error=0.05)
+    every, first = torch.arange(30), torch.arange(2)
+    race = Race(metric("average-gain"), every, first, others, incumbent, 0.5, 1, error=0.05)
     assert not race.rejects(torch.tensor([0]), torch.tensor([0, 1]), torch.tensor([[0.0, 0.0]], dtype=torch.float64))
     assert float(race._test._capital.exp().mean()) == pytest.approx(1)
     # Σ d ≥ N λ − β Σ b = 15 − 7.5, the witnesses give 2 (0 − β ½)
     assert float(race._test._left) == pytest.approx(7.5 + 2 * PAIRED * 0.5, abs=1e-9)
     rows, worse = torch.tensor([0]), torch.full((1, 28), 0.2, dtype=torch.float64)
     assert race.rejects(rows, others, worse)
-    low = Race(metric("average-drop"), 0, others, incumbent, 0.5, 1, error=0.05)
+    low = Race(metric("average-drop"), every, first[:0], others, incumbent, 0.5, 1, error=0.05)
     assert not low.rejects(rows, others, worse)  # there low is good
 
 
 def test_orders_are_drawn_anew_and_independently_of_witnesses():
     racing, again = Racing(seed=3), Racing(seed=3)
-    none, some = Witnesses(40), Witnesses(40)
+    none, some = all_images(40), all_images(40)
     for image in (5, 6, 7):
-        some.add(image)
-    first = torch.cat(racing.plan(metric("iou"), none, None, None, 4).stages)
-    second = torch.cat(racing.plan(metric("iou"), some, None, None, 4).stages)
+        some.witnesses.add(image)
+    first = torch.cat(racing.plan(metric("iou"), [none], [None], 4).stages)
+    second = torch.cat(racing.plan(metric("iou"), [some], [None], 4).stages)
     assert sorted(first.tolist()) == sorted(second.tolist()) == list(range(40))
     assert set(second[:3].tolist()) == {5, 6, 7}
     assert not torch.equal(first[torch.isin(first, second[:3], invert=True)], second[3:])
-    again.plan(metric("iou"), some, None, None, 4)
-    assert torch.equal(torch.cat(again.plan(metric("iou"), some, None, None, 4).stages), second)
+    again.plan(metric("iou"), [some], [None], 4)
+    assert torch.equal(torch.cat(again.plan(metric("iou"), [some], [None], 4).stages), second)
 
 
 def test_every_order_of_the_others_is_as_likely():
-    witnesses = Witnesses(4)
-    witnesses.add(2)
+    group = all_images(4)
+    group.witnesses.add(2)
     racing, counts = Racing(seed=0), {}
     for _ in range(1200):
-        plan = racing.plan(metric("iou"), witnesses, None, None, 1)
+        plan = racing.plan(metric("iou"), [group], [None], 1)
         order = tuple(torch.cat(plan.stages).tolist())
         counts[order] = counts.get(order, 0) + 1
     assert len(counts) == 6  # 2 first, then the orders of 0, 1, 3

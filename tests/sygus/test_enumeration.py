@@ -351,3 +351,12 @@ def test_representatives_do_not_depend_on_batches(solver):
     one = Equivalence(context, list(target.variables), solver)
     assert [one.representatives([term])[0] for term in terms] == together
     assert Equivalence(context, list(target.variables), solver).representatives([*terms, *terms])[len(terms) :] == together
+
+
+def test_a_nonterminal_that_the_start_does_not_reach_is_not_built(solver):
+    """Its variables need no values: y is none of the inputs."""
+    target = target_of("(synth-fun f ((x Real) (y Real)) Real ((R Real) (S Real)) ((R Real (x (- R R))) (S Real (y (- S R)))))")
+    assert target.grammar.reachable() == ["R"]
+    assert target.grammar.terminals() == ["x"]
+    learner = Enumerator(target.grammar, Equivalence(Context(), [Variable("x", REAL)], solver), limit=3)
+    assert [str(found.term) for found in learner] == ["x", "(- x x)"]
