@@ -17,6 +17,7 @@ from sycam.metrics.registry import Metric
 from sycam.network import Network
 from sycam.network.batching import images_at_once
 from sycam.oracle import MetricOracle, TerminalCache
+from sycam.store import Stored, TerminalStore
 from sycam.terminals import TerminalSettings, View
 
 
@@ -30,6 +31,7 @@ class Comparison:
             of a metric with P parts.
         skipped: each CAM that this network or these images cannot have, and why.
         without_mask: metric's name to how many images it left out because they have no mask; only where some were.
+        stored: what of the terminals was found in the store, and what was computed.
         empty: CAM's name to on how many images its heatmap is empty, nowhere positive; only where it is on some.
     """
 
@@ -38,6 +40,7 @@ class Comparison:
     skipped: list[tuple[AnyCam, str]] = field(default_factory=list)
     without_mask: dict[str, int] = field(default_factory=dict)
     empty: dict[str, int] = field(default_factory=dict)
+    stored: Stored = field(default_factory=Stored)
 
 
 def compare(
@@ -51,6 +54,7 @@ def compare(
     optional: Collection[AnyCam] = (),
     protocol: Protocol = DEFAULT,
     on_batch: Callable[[int], None] | None = None,
+    store: TerminalStore | None = None,
 ) -> Comparison:
     """Scores every CAM by every metric, each image's terminals computed once and masked passes shared by all metrics.
 
@@ -65,6 +69,7 @@ def compare(
             `Unavailable`: the network cannot give them, an extra is not installed, or they are not finite on an image.
         protocol: what masked pixels become; class and layer are as given here.
         on_batch: told after each batch of terminals how many images are done.
+        store: where terminals are looked up before they are computed, and kept; None for nowhere.
 
     Raises:
         SycamError: a metric needs masks and no image has one.
@@ -87,7 +92,7 @@ def compare(
     names = sorted({name for cam in cams for name in cam.terminals})
     needed = {name for cam in cams if cam not in optional for name in cam.terminals}
     cache = TerminalCache(
-        network, images, names, classes, settings=settings, on_batch=on_batch, optional={*names} - needed - {"A"}
+        network, images, names, classes, settings=settings, on_batch=on_batch, optional={*names} - needed - {"A"}, store=store
     )
     reasons: dict[int, str] = {}  # by place in `cams`
     empty = torch.zeros(len(cams), dtype=torch.int64)
@@ -109,6 +114,7 @@ def compare(
         [(cams[place], reason) for place, reason in sorted(reasons.items())],
         {m.name: len(images) - len(one.places) for one in oracles for m in one.metrics if len(one.places) < len(images)},
         {cams[place].name: int(empty[place]) for place in kept if empty[place]},
+        cache.stored,
     )
 
 

@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from sycam.metrics.registry import Metric
+from sycam.store import Stored, size_text
 
 out = Console(highlight=False, soft_wrap=False, emoji=False)  # file.py:tv:name is no emoji
 err = Console(stderr=True, highlight=False, emoji=False)
@@ -57,6 +58,18 @@ def goal_text(goal: dict[str, Any]) -> str:
         return f"{goal['name']} {goal['search']} {better}"
     held_out = "" if goal["held_out"] is None else f", {100 * goal['held_out']:.2f} on held-out images"
     return f"{goal['name']} {100 * goal['search']:.2f} on search images{held_out} {better}"
+
+
+def stored_text(stored: Stored) -> str:
+    """One line on what a run found in the cache and put there.
+
+    >>> stored_text(Stored(8, 6, 1, 2, 5000, 1200, "/cache"))
+    'Terminals: of 1 image read from the cache (8 values, 5 KB), of 2 images computed (6 values); 1.2 KB written to /cache.'
+    """
+    read, computed = (f"{count:,} image{'' if count == 1 else 's'}" for count in (stored.images_read, stored.images_computed))
+    found = f"of {read} read from the cache ({stored.rows_read:,} values, {size_text(stored.bytes_read)})"
+    made = f", of {computed} computed ({stored.rows_computed:,} values)" if stored.images_computed else ""
+    return f"Terminals: {found}{made}; {size_text(stored.bytes_written)} written to {stored.folder}."
 
 
 def cam_cell(name: str, expression: str, style: str = "bold") -> Text:

@@ -67,6 +67,9 @@ def score(
     opti_steps: options.OptiSteps = None,
     finer_classes: options.FinerClasses = None,
     finer_strength: options.FinerStrength = None,
+    cache: options.Cache = None,
+    no_cache: options.NoCache = False,
+    cache_limit: options.CacheLimit = None,
     as_json: options.Json = False,
 ) -> None:
     """Score CAMs side by side, by one or more metrics, with 95% intervals.
@@ -79,6 +82,7 @@ def score(
     metrics = find_metrics([*(metric or []), *(oracle or [])] or ["average-gain"])
     named = list(dict.fromkeys(cam for spec in cams for cam in find_cams(spec)))
     alone = {cam for spec in cams if spec not in GROUPS for cam in find_cams(spec)}
+    store = options.store(cache, no_cache, cache_limit)
     network = options.network(model, weights, layer, size, resize, mean, std, device, output, chosen)
     source = options.image_source(images, dataset, masks, boxes)
     if source is None:
@@ -97,7 +101,9 @@ def score(
     )  # fmt: skip
     if any(GLOB in name for name in metric or []) or "all" in (metric or []):
         metrics = _possible(metrics, bool(pool.has_mask.any()))
-    found = compare(named, metrics, network, pool, labels, settings=settings, optional={*named} - alone, protocol=chosen)
+    found = compare(
+        named, metrics, network, pool, labels, settings=settings, optional={*named} - alone, protocol=chosen, store=store
+    )
     for name, count in found.without_mask.items():
         console.warn(f"{count} of {len(pool)} images have no mask and are left out of {name}")
     for name, count in found.empty.items():
@@ -113,6 +119,8 @@ def score(
     for start in range(0, len(metrics), COLUMNS):
         console.out.print(_table(found.cams, metrics[start : start + COLUMNS], table))
     console.out.print(f"{len(pool)} images; {network.name}; {protocol_text(chosen.describe(network))}", soft_wrap=True)
+    if store:
+        console.out.print(console.stored_text(found.stored), soft_wrap=True)
 
 
 def _possible(metrics: list[Metric], masks: bool) -> list[Metric]:
@@ -175,6 +183,7 @@ def _document(
         "images": {"count": count, "sha256": digest},
         "protocol": protocol.describe(network),
         "terminal_settings": settings.describe(),
+        "cache": found.stored.describe(),
         "network": network.describe(),
         "torch": torch.__version__,
     }

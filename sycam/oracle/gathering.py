@@ -99,9 +99,16 @@ class Gathering:
         return column[:] if self._on_device.get(name, True) else column
 
     def _find(self) -> None:
-        """Rows of the store: first what depends on the image alone, for the predicted class is among it."""
-        if self.shelf is None:
-            return
+        """Rows of the store, none of them of a file that turns out damaged, so that all rows of that one are written again."""
+        lost = None
+        while self.shelf and self.shelf.lost != lost:
+            lost = self.shelf.lost
+            self.columns = {name: Column(len(self.images), self.network.device) for name in self.wanted}
+            self.stored.rows_read = self.stored.bytes_read = 0
+            self._find_once()
+
+    def _find_once(self) -> None:
+        """First what depends on the image alone, for the predicted class is among it."""
         everywhere = torch.arange(len(self.images))
         free = [name for name in self.wanted if not of_class(name)]
         for name in free:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
@@ -62,9 +62,20 @@ class Stored:
     bytes_written: int = 0
     folder: str = ""
 
+    def describe(self) -> dict[str, int | str]:
+        """As plain data, for a manifest."""
+        return asdict(self)
+
     def __add__(self, other: Stored) -> Stored:
-        numbers = [a + b for a, b in zip(list(vars(self).values())[:-1], list(vars(other).values())[:-1], strict=True)]
-        return Stored(*numbers, self.folder or other.folder)  # type: ignore[arg-type]
+        return Stored(
+            self.rows_read + other.rows_read,
+            self.rows_computed + other.rows_computed,
+            self.images_read + other.images_read,
+            self.images_computed + other.images_computed,
+            self.bytes_read + other.bytes_read,
+            self.bytes_written + other.bytes_written,
+            self.folder or other.folder,
+        )
 
 
 class Shelf:
@@ -74,12 +85,15 @@ class Shelf:
         store: its limit, and whom it warns.
         key: `network_key` of the network.
         about: what `sycam cache` says of it.
+
+    Attributes:
+        bytes_written: of all files. full: whether one could not be written, so that no other is tried. lost: damaged files.
     """
 
     def __init__(self, store: TerminalStore, key: str, about: dict[str, str]) -> None:
         self.store, self.folder, self.about = store, store.folder / key[:32], about
         self.bytes_written = 0
-        self.full = False
+        self.full, self.lost = False, 0
         self._shards: dict[str, Shard | None] = {}  # by file name; None for a damaged one that could not be removed
         self._index: dict[bytes, Row] = {}
         self._waiting: list[tuple[str, Tensor, list[bytes], Tensor]] = []
@@ -194,6 +208,7 @@ class Shelf:
     def _discard(self, file: str, problem: str) -> None:
         path = self.folder / file
         self._shards[file] = None
+        self.lost += 1
         self._index = {key: row for key, row in self._index.items() if row.shard.path.name != file}
         if not path.exists():
             return  # cleared meanwhile

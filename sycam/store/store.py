@@ -49,14 +49,15 @@ class Entry:
     """What a store holds of one terminal of one network.
 
     Attributes:
-        model, layer, device: of the network. terminal: its name. images: rows. bytes: of them. used: last, seconds since 1970.
+        model, layer, device: of the network. terminal: its name. values: how many, one an image and settings. bytes: of
+        them. used: last, seconds since 1970.
     """
 
     model: str
     layer: str
     device: str
     terminal: str
-    images: int
+    values: int
     bytes: int
     used: float
 
@@ -126,7 +127,7 @@ class TerminalStore:
                 key = (about["model"], about["layer"], about["device"], name)
                 before = rows.get(key, Entry(*key, 0, 0, 0.0))
                 size = values.numel() * values.element_size()
-                rows[key] = Entry(*key, before.images + len(values), before.bytes + size, max(before.used, changed))
+                rows[key] = Entry(*key, before.values + len(values), before.bytes + size, max(before.used, changed))
         return sorted(rows.values(), key=lambda row: (row.model, row.layer, row.device, -row.bytes, row.terminal))
 
     def clear(self, model: str | None = None, unused_for: float | None = None) -> int:
