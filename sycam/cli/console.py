@@ -64,12 +64,13 @@ def stored_text(stored: Stored) -> str:
     """One line on what a run found in the cache and put there.
 
     >>> stored_text(Stored(8, 6, 1, 2, 5000, 1200, "/cache"))
-    'Terminals: of 1 image read from the cache (8 values, 5 KB), of 2 images computed (6 values); 1.2 KB written to /cache.'
+    'Terminals of 3 images: 8 values read from the cache, 6 computed; 1.2 KB written to /cache.'
     """
-    read, computed = (f"{count:,} image{'' if count == 1 else 's'}" for count in (stored.images_read, stored.images_computed))
-    found = f"of {read} read from the cache ({stored.rows_read:,} values, {size_text(stored.bytes_read)})"
-    made = f", of {computed} computed ({stored.rows_computed:,} values)" if stored.images_computed else ""
-    return f"Terminals: {found}{made}; {size_text(stored.bytes_written)} written to {stored.folder}."
+    images = stored.images_read + stored.images_computed
+    return (
+        f"Terminals of {images:,} image{'' if images == 1 else 's'}: {stored.rows_read:,} values read from the cache, "
+        f"{stored.rows_computed:,} computed; {size_text(stored.bytes_written)} written to {stored.folder}."
+    )
 
 
 def cam_cell(name: str, expression: str, style: str = "bold") -> Text:

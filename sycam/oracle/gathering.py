@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Collection, Sequence
 
 import torch
@@ -19,6 +20,8 @@ from .column import Column
 
 RESIDENT_ON_CPU = 256 << 20
 """Values of a run below this are held in memory although a store has them; above it they stay mapped."""
+SAID: dict = {}
+"""Warnings of terminals that were handed on, so that each is said once as Python does."""
 
 
 class Gathering:
@@ -128,6 +131,8 @@ class Gathering:
         if found:
             self._put(name, torch.tensor([place for place, _ in found]), [row for _, row in found])
             self.stored.rows_read += len(found)
+            if name in self.shelf.notes:
+                warnings.warn(self.shelf.notes[name], stacklevel=6)
             one = found[0][1].values[0]
             self.stored.bytes_read += len(found) * one.numel() * one.element_size()
 
@@ -184,7 +189,12 @@ class Gathering:
     def _value(self, view: View, name: str, places: Tensor) -> Tensor:
         if name in OF_IMAGE:
             return view.logits if name == LOGITS else view.logits.argmax(1)
-        value = view[name]
+        with warnings.catch_warnings(record=True) as caught:
+            value = view[name]
+        for warning in caught:
+            warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno, registry=SAID)
+            if self.shelf and warning.category is UserWarning:
+                self.shelf.notes.setdefault(name, str(warning.message))
         bad = ~value.isfinite().flatten(1).all(1) if value.is_floating_point() else None
         if bad is not None and bool(bad.any()):
             image = self.images.names[int(places[int(bad.nonzero()[0, 0])])]

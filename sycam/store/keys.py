@@ -30,7 +30,8 @@ OF_IMAGE = (LOGITS, PREDICTED)
 def network_key(network: Network) -> str:
     """Of weights, structure, code, layer, output, reshape, preprocessing, precision and device, in hexadecimal.
 
-    The probe's bits stand for what no text shows: a helper that changed, another torch, TF32, another number of threads.
+    The probe's bits stand for what no text shows: a helper in another file, TF32, another number of threads. What changes neither
+    the model's own files, its weights and attributes, nor its activations and logits there, is not noticed.
     """
     digest = hashlib.sha256()
     kind = torch.cuda.get_device_name(network.device) if network.device.type == "cuda" else network.device.type

@@ -34,6 +34,9 @@ class DamagedError(Exception):
 class Shard:
     """A complete file, mapped. Its pages are read when they are touched, and the system may drop them again.
 
+    Attributes:
+        values: terminal to rows [n, ...]. keys: terminal to their keys. notes: terminal to what its computation warned of.
+
     Raises:
         DamagedError: it is no whole safetensors file, or not one of a store.
 
@@ -52,6 +55,7 @@ class Shard:
         self._sums: dict[str, Tensor] = {}
         try:
             with safe_open(path, framework="pt") as file:
+                self.notes: dict[str, str] = file.metadata() or {}
                 names = list(file.keys())
                 for name in names:
                     if f"{name} keys" not in names or f"{name} sums" not in names:
@@ -85,8 +89,8 @@ class Shard:
             os.utime(self.path)
 
 
-def write(folder: Path, rows: Rows) -> Path:
-    """A new file in `folder`, complete and on the disk when this returns.
+def write(folder: Path, rows: Rows, notes: dict[str, str] | None = None) -> Path:
+    """A new file in `folder` with rows and notes, complete and on the disk when this returns.
 
     Raises:
         OSError: it cannot be written; nothing is left of it.
@@ -101,7 +105,7 @@ def write(folder: Path, rows: Rows) -> Path:
     stem = uuid.uuid4().hex
     unfinished, path = folder / f"{stem}{WRITING}", folder / f"{stem}{SUFFIX}"
     try:
-        write_through(unfinished, save(tensors))
+        write_through(unfinished, save(tensors, notes))
         unfinished.replace(path)
     except OSError:
         with contextlib.suppress(OSError):

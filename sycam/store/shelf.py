@@ -87,13 +87,15 @@ class Shelf:
         about: what `sycam cache` says of it.
 
     Attributes:
-        bytes_written: of all files. full: whether one could not be written, so that no other is tried. lost: damaged files.
+        notes: terminal to what its computation warned of. bytes_written: of all files. full: whether one could not be written, so
+            that no other is tried. lost: damaged files.
     """
 
     def __init__(self, store: TerminalStore, key: str, about: dict[str, str]) -> None:
         self.store, self.folder, self.about = store, store.folder / key[:32], about
         self.bytes_written = 0
         self.full, self.lost = False, 0
+        self.notes: dict[str, str] = {}
         self._shards: dict[str, Shard | None] = {}  # by file name; None for a damaged one that could not be removed
         self._index: dict[bytes, Row] = {}
         self._waiting: list[tuple[str, Tensor, list[bytes], Tensor]] = []
@@ -171,7 +173,7 @@ class Shelf:
                 reason = self.store.make_room(size)
                 if reason is None:
                     self.store.describe(self.folder, self.about)
-                    path = files.write(self.folder, rows)
+                    path = files.write(self.folder, rows, {name: note for name, note in self.notes.items() if name in rows})
                     self.store.used.add(path)
                     self._take(Shard(path))
                     self.bytes_written += path.stat().st_size
@@ -190,6 +192,7 @@ class Shelf:
 
     def _take(self, shard: Shard) -> None:
         self._shards[shard.path.name] = shard
+        self.notes = {**shard.notes, **self.notes}
         for name, keys in shard.keys.items():
             for row, key in enumerate(keys):
                 self._index.setdefault(key, Row(shard, name, row))

@@ -10,6 +10,7 @@ import signal
 import sys
 import time
 import types
+import warnings
 from dataclasses import replace
 from pathlib import Path
 
@@ -341,7 +342,7 @@ def test_a_damaged_key_is_a_row_that_is_not_there(open_store, folder, warned):
     (path,) = files(folder)
     spoil(path, "G keys", lambda rows: bytes([rows[0][0] ^ 1]) + rows[0][1:])
     second = gather(open_store())
-    same(second, first)
+    torch.testing.assert_close(second.values["G"], first.values["G"])  # another batch rounds otherwise
     assert (second.stored.rows_read, second.stored.rows_computed) == (83, 1)
     assert passes(gather(open_store())) == NONE
     assert not warned
@@ -520,6 +521,26 @@ def test_an_error_keeps_what_was_computed_before(open_store):
         assert again.refused == gather(None, names=["G", "fc"], optional={"fc"}).refused
     finally:
         del TERMINALS["fragile"]
+
+
+def test_warnings_are_kept_with_what_they_are_about(open_store):
+    @register_terminal("doubtful", sort="Real", level="scalar", settings=())
+    def doubtful(view):
+        """A zero, said once for a network."""
+        if "said" not in view.network.memo:
+            view.network.memo["said"] = True
+            warnings.warn("doubtful: nobody knows", stacklevel=2)
+        return view.A.new_zeros(len(view), 1)
+
+    try:
+        for _ in range(3):
+            with pytest.warns(UserWarning, match="doubtful: nobody knows"):
+                gather(open_store(), names=["doubtful"], batch=4)
+            with warnings.catch_warnings(record=True) as caught:
+                gather(open_store(), names=["G"])
+            assert not caught
+    finally:
+        del TERMINALS["doubtful"]
 
 
 def anonymous():
