@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from sycam.errors import OracleError
 from sycam.metrics.registry import Metric
 from sycam.store import Stored, size_text
 
@@ -26,6 +27,27 @@ def fail(message: str) -> None:
         err.print(Text(line), soft_wrap=True)
 
 
+_tracebacks = False
+
+
+def show_tracebacks(wanted: bool) -> bool:
+    """Whether `fail_of_oracle` shows what the oracle's author needs."""
+    global _tracebacks
+    _tracebacks = wanted
+    return wanted
+
+
+def fail_of_oracle(error: OracleError) -> None:
+    """An error, with the oracle's own traceback where the user asked for it."""
+    if error.details and not _tracebacks:
+        first, *rest = str(error).split("\n")
+        fail("\n".join([f"{first} (--traceback shows where)", *rest]))
+        return
+    fail(str(error))
+    for line in error.details.splitlines():
+        err.print(Text(f"  {line}"), soft_wrap=True)
+
+
 def warn(message: str) -> None:
     """A warning on stderr."""
     err.print(Text.assemble(("warning: ", "bold yellow"), message), soft_wrap=True)
@@ -37,14 +59,18 @@ def print_json(data: dict[str, Any]) -> None:
 
 
 def interval_text(interval: dict[str, float] | None, between: str = " ", scale: float = 100) -> str:
-    """`12.34 [11.20, 13.50]`, in per cent unless another scale is given; a dash where there is nothing.
+    """`12.34 [11.20, 13.50]`, in per cent unless another scale is given, and on how many images where these are not all; a dash
+    where there is nothing.
 
     >>> interval_text({"mean": 0.1234, "lo": 0.112, "hi": 0.135})
     '12.34 [11.20, 13.50]'
+    >>> interval_text({"mean": 0.1234, "lo": 0.112, "hi": 0.135, "images": 7})
+    '12.34 [11.20, 13.50] on 7 images'
     """
     if interval is None:
         return "–"
-    return f"{scale * interval['mean']:.2f}{between}[{scale * interval['lo']:.2f}, {scale * interval['hi']:.2f}]"
+    part = f"{between}on {interval['images']:.0f} images" if "images" in interval else ""
+    return f"{scale * interval['mean']:.2f}{between}[{scale * interval['lo']:.2f}, {scale * interval['hi']:.2f}]{part}"
 
 
 def goal_text(goal: dict[str, Any]) -> str:

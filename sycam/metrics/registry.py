@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Literal
 import torch
 from torch import Tensor
 
-from sycam.errors import SycamError
+from sycam.errors import OracleError, SycamError, asked_about
 
 if TYPE_CHECKING:
     from sycam.metrics.query import Query
@@ -191,8 +191,8 @@ class Metric:
         may rely on the bounds.
 
         Raises:
-            SycamError: a mask is needed and the query has none; or the function returned anything but N finite numbers
-                within its bounds. The message names the metric and the images.
+            SycamError: a mask is needed and the query has none; an `OracleError`, that the function returned anything but N
+                finite numbers within its bounds. The message names the metric and the images.
         """
         if self.needs_masks and not query.has_masks:
             raise SycamError(
@@ -202,21 +202,15 @@ class Metric:
         values = self.compute(query)
         jobs = len(query)
         if not isinstance(values, Tensor):
-            raise SycamError(
-                f"metric {self.name!r} must return a tensor [{jobs}], one number per job, not a {type(values).__name__}"
-            )
+            raise self._wrong(query, f"must return a tensor [{jobs}], one number per job, not a {type(values).__name__}")
         wanted = [jobs, len(self.parts)] if self.parts else [jobs]
         if list(values.shape) != wanted and self.parts:
-            raise SycamError(
-                f"metric {self.name!r} must return a number for each part of each job, {wanted}, not {list(values.shape)}"
-            )
+            raise self._wrong(query, f"must return a number for each part of each job, {wanted}, not {list(values.shape)}")
         if list(values.shape) != wanted:
             hint = "; take the mean over pixels, not over jobs" if values.dim() != 1 else ""
-            raise SycamError(
-                f"metric {self.name!r} must return one number per job, shape [{jobs}], not {list(values.shape)}{hint}"
-            )
+            raise self._wrong(query, f"must return one number per job, shape [{jobs}], not {list(values.shape)}{hint}")
         if not values.is_floating_point():
-            raise SycamError(f"metric {self.name!r} must return floating-point numbers, not {values.dtype}: end with .float()")
+            raise self._wrong(query, f"must return floating-point numbers, not {values.dtype}: end with .float()")
         if self.is_mean:
             return self._within(query, values, self.bounds)
         columns = [self._within(query, values[:, i], bounds) for i, bounds in enumerate(self.bounds_of_parts)]
@@ -238,7 +232,10 @@ class Metric:
             reason = "a score must be finite: guard divisions by zero, as torch.where does"
         else:
             reason = f"it states the bounds [{bounds[0]:g}, {bounds[1]:g}], on which the rule `exact` relies: state wider ones"
-        raise SycamError(f"metric {self.name!r} returned {shown}{more}; {reason}")
+        raise OracleError(f"metric {self.name!r} returned {shown}{more}; {reason}", images=[names[job] for job in bad])
+
+    def _wrong(self, query: Query, what: str) -> OracleError:
+        return OracleError(f"metric {self.name!r} {what}; {asked_about(query.names)}", images=query.names)
 
 
 METRICS: dict[str, Metric] = {}

@@ -15,13 +15,13 @@ from torch import Tensor, nn
 
 import sygus
 from sycam import cams as cam_names
-from sycam.errors import SycamError
+from sycam.errors import OracleError, SycamError
 from sycam.heatmap import SCALE_FREE
 from sycam.images import ImageSet, ImageSource
 from sycam.metrics.protocol import Protocol
 from sycam.metrics.registry import Metric
 from sycam.network import Network
-from sycam.oracle import MetricOracle, TerminalCache
+from sycam.oracle import Failures, MetricOracle, TerminalCache
 from sycam.run.folder import RunFolder
 from sycam.run.journal import Journal
 from sycam.run.manifest import manifest
@@ -109,7 +109,7 @@ def synthesize(
     clock = _Clock(observer or Observer())
     path = cam_names.find_grammar(grammar)
     problem = read_problem(path)
-    goals = find_goals(problem.problem, metric, settings.cost)
+    goals = find_goals(problem.problem, metric, settings.cost, timeout=settings.oracle_timeout)
     chosen, ordered = goals.metric, goals.grammar(problem.problem)
     if goals.note:
         clock.observer.warn(goals.note)
@@ -140,11 +140,14 @@ def synthesize(
     if rankings[0].cost_first and settings.learner != "bottom-up":
         raise SycamError(f"the first goal is a cost, and the learner {settings.learner!r} is not in order of cost: use bottom-up")
     folder = RunFolder.create(Path(out)) if out is not None else None
+    failures = Failures(settings.on_error, folder.log_failure if folder else lambda error: None)
     with Journal(folder.journal if folder else None) as journal, Solver() as solver:
         laws = ConstraintOracle(problem.laws, context, solver, settings.seed) if problem.laws else None
         with clock.phase("known CAMs"):
-            known = known_rows(problem, oracles[0], laws)
-            start = best_known(known, rankings[0], problem, Automaton.of(ordered))
+            known = known_rows(problem, oracles[0], laws, failures)
+            start = best_known(known, rankings[0], problem, Automaton.of(ordered), failures)
+            for error in failures.found if failures.given_up is None else ():
+                clock.observer.warn(f"a known CAM is left out: {error}")
         merging, unused = still_assumed(problem.laws, context, solver)
         for warning in unused:
             clock.observer.warn(warning)
@@ -164,8 +167,11 @@ def synthesize(
             at_once = 32 if network.device.type == "cpu" else 128
             found = search(
                 iter(learner), oracles[0], start, budget, ranking=rankings[0],
-                target=settings.target, seed=settings.seed, at_once=at_once, laws=laws, heatmaps=heatmaps, on_batch=watch,
+                target=settings.target, seed=settings.seed, at_once=at_once, laws=laws, heatmaps=heatmaps,
+                failures=failures, on_batch=watch,
             )  # fmt: skip
+        if found.incumbent is None and failures.given_up is not None:
+            raise failures.given_up
         if found.incumbent is None:
             lawless = f", {found.unlawful} of them unlawful" if laws else ""
             raise SycamError(
@@ -174,11 +180,11 @@ def synthesize(
             )
         with clock.phase("held-out images"):
             mark_derived(known, problem, classes, learner, heatmaps)
-            rows, empty = table_rows(found.incumbent, problem, known, oracles, heatmaps)
-            reached = _reached(found.incumbent, rows[0], rankings)
-            if empty:
-                clock.observer.warn(empty)
-                warnings.append(empty)
+            rows, notes = table_rows(found.incumbent, problem, known, oracles, heatmaps, failures)
+            reached = _reached(found.incumbent, rows[0], rankings, failures)
+            for warning in notes:
+                clock.observer.warn(warning)
+            warnings += notes
         journal.commit()
     counts = _counts(found, learner, classes, heatmaps, oracles, network, clock) | _law_counts(found, laws)
     result = Result(
@@ -191,8 +197,24 @@ def synthesize(
         dump_undecided(classes, heatmaps, laws, settings.dump_smt2)
     if folder is not None:
         with clock.phase("writing"):
-            folder.write(result, caches[-1], oracles[-1])
+            shown = 0 if result.answer.held_out is None else -1
+            folder.write(result, caches[shown], oracles[shown])
+    if failures.given_up is not None:
+        raise _stopped(failures.given_up, result)
+    if failures.found:
+        log = f"; their tracebacks are in {folder.failures}" if folder else ""
+        clock.observer.warn(f"the oracle failed on {len(failures.found)} candidates, which are left out{log}")
     return result
+
+
+def _stopped(error: OracleError, result: Result) -> OracleError:
+    """The error that stopped a run, with what the run had found."""
+    kept = f"the best of {result.search.candidates} candidates so far and the journal are in {result.folder}"
+    stopped = OracleError(
+        f"{error}\n{kept}" if result.folder else str(error), images=error.images, details=error.details, timed_out=error.timed_out
+    )
+    stopped.result = result
+    return stopped
 
 
 def _network(model: str | nn.Module | Network, options: dict[str, Any], protocol: Protocol) -> Network:
@@ -244,23 +266,25 @@ def _ranking(goals: Goals, oracle: MetricOracle) -> Ranking:
     return Ranking(goals.order, [oracle, *others])
 
 
-def _reached(best: Incumbent, answer: Row, rankings: list[Ranking]) -> list[dict[str, Any]]:
-    """What the answer reaches of each goal, in their order, on search and held-out images."""
+def _reached(best: Incumbent, answer: Row, rankings: list[Ranking], failures: Failures) -> list[dict[str, Any]]:
+    """What the answer reaches of each goal, in their order, on search and held-out images; None where an oracle has no answer."""
 
-    def value(goal: Metric, ranking: Ranking, known: Tensor | None) -> float:
+    def value(goal: Metric, ranking: Ranking, known: Tensor | None) -> float | None:
         oracle = ranking.oracle(goal)
-        if known is not None and oracle is ranking.oracles[0]:
-            return float(goal.aggregate(known))
-        values = oracle.score(oracle.maps([best.term])[0], torch.arange(len(oracle.cache)), [best.term])
-        return float(goal.aggregate(values)[0])
+        if oracle is ranking.oracles[0]:
+            return None if known is None else float(goal.aggregate(known))
+        maps, places = oracle.maps([best.term])[0], torch.arange(len(oracle.cache))
+        values, _ = failures.once(lambda: oracle.score(maps, places, [best.term]))
+        return None if values is None else float(goal.aggregate(values)[0])
 
     found = []
-    for goal in rankings[0].goals:
+    for mark, goal in zip(best.marks, rankings[0].goals, strict=True):
         row: dict[str, Any] = {"name": goal.name, "direction": goal.direction, "kind": "metric"}
         if isinstance(goal, Cost):
             row |= {"kind": "cost", "search": best.cost, "held_out": None}
         else:
-            row["search"] = value(goal, rankings[0], answer.search)
+            reached = value(goal, rankings[0], answer.search)
+            row["search"] = mark if reached is None else reached
             row["held_out"] = value(goal, rankings[1], answer.held_out) if len(rankings) > 1 else None
         found.append(row)
     return found
@@ -304,6 +328,7 @@ def _counts(
         "same_heatmap": found.same_heatmap,
         "same_on_images": found.same_on_images,
         "invalid": found.invalid,
+        "oracle_errors": found.oracle_errors,
         "images_searched": len(oracles[0].cache),
         "images_held_out": len(oracles[1].cache) if len(oracles) > 1 else 0,
         "image_scores": searched.asked,
