@@ -17,6 +17,7 @@ import itertools
 import json
 import os
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -47,7 +48,7 @@ class Setting(NamedTuple):
     weights: str
     options: dict[str, Any]
     images: dict[str, Any]
-    count: int
+    number: int
 
 
 SETTINGS = {
@@ -98,7 +99,7 @@ def measure(given: argparse.Namespace) -> None:
         if file.exists():
             continue
         network = networks.setdefault(name, networks.get(name) or _network(setting, given.device))
-        count = given.few if few and given.device == "cpu" else given.images or setting.count
+        count = given.few if few and given.device == "cpu" else given.images or setting.number
         paths = {key: value if key == "masks" else DATA / value for key, value in setting.images.items()}
         pool = ImageSource(**paths).load(network.preprocessing, count, 0)
         start = time.perf_counter()
@@ -181,10 +182,14 @@ def _controls(metrics: list[Metric], cams: list[AnyCam], scores: dict[str, dict[
     kinds = {cam.name: cam.kind for cam in cams}
     won = []
     for m in metrics:
-        order = sorted(scores[m.name], key=lambda cam, m=m: scores[m.name][cam]["mean"], reverse=m.direction == "high")
+        order = sorted(scores[m.name], key=partial(_mean, scores[m.name]), reverse=m.direction == "high")
         first = next(cam for cam in order if kinds[cam] == "control")
         won.append(f"{m.name}: {first} is {order.index(first) + 1} of {len(order)}")
     print("The best control's place: " + "; ".join(won) + ".\n")
+
+
+def _mean(scores: dict[str, dict[str, float]], cam: str) -> float:
+    return scores[cam]["mean"]
 
 
 def _best(metric: Metric, values: list[float]) -> float:
