@@ -17,6 +17,7 @@ from sycam.metrics.registry import Metric
 from sycam.network import Network
 from sycam.network.batching import images_at_once
 from sycam.oracle import Drawable, Failures, MetricOracle, TerminalCache
+from sycam.store import Stored, TerminalStore
 from sycam.terminals import TerminalSettings, View
 
 
@@ -32,6 +33,7 @@ class Comparison:
         without_mask: metric's name to how many images it left out because they have no mask; only where some were.
         empty: CAM's name to on how many images its heatmap is empty, nowhere positive; only where it is on some.
         failed: a CAM, the name of a metric that failed on it, and why. A CAM that no metric scored is among `skipped` instead.
+        stored: what of the terminals was found in the store, and what was computed.
     """
 
     cams: list[AnyCam]
@@ -40,6 +42,7 @@ class Comparison:
     without_mask: dict[str, int] = field(default_factory=dict)
     empty: dict[str, int] = field(default_factory=dict)
     failed: list[tuple[AnyCam, str, str]] = field(default_factory=list)
+    stored: Stored = field(default_factory=Stored)
 
 
 def compare(
@@ -54,6 +57,7 @@ def compare(
     protocol: Protocol = DEFAULT,
     on_error: str = "stop",
     on_batch: Callable[[int], None] | None = None,
+    store: TerminalStore | None = None,
 ) -> Comparison:
     """Scores every CAM by every metric, each image's terminals computed once and masked passes shared by all metrics.
 
@@ -69,6 +73,7 @@ def compare(
         protocol: what masked pixels become; class and layer are as given here.
         on_error: "stop" ends where a metric fails; "skip" goes on, without the score of that metric and CAM.
         on_batch: told after each batch of terminals how many images are done.
+        store: where terminals are looked up before they are computed, and kept; None for nowhere.
 
     Raises:
         SycamError: a metric needs masks and no image has one.
@@ -92,10 +97,10 @@ def compare(
     names = sorted({name for cam in cams for name in cam.terminals})
     needed = {name for cam in cams if cam not in optional for name in cam.terminals}
     cache = TerminalCache(
-        network, images, names, classes, settings=settings, on_batch=on_batch, optional={*names} - needed - {"A"}
+        network, images, names, classes, settings=settings, on_batch=on_batch, optional={*names} - needed - {"A"}, store=store
     )
     oracles = [_Asked(group, cache, protocol, on_error) for group in _groups(metrics, cache)]
-    table = _Table.of(cams, oracles)
+    table = _Table.of(cams, oracles, cache.stored)
     for place, cam in enumerate(cams):
         missing = [name for name in cam.terminals if name in cache.refused]
         if missing:
@@ -116,23 +121,25 @@ class _Table:
     Attributes:
         values: metric's name to [CAMs, n] or [CAMs, n, P], NaN where not known.
         empty: [CAMs], on how many images its heatmap is empty.
+        stored: what of the terminals was found in the store.
         reasons: why a CAM is skipped.
         failed: why a metric has no score of a CAM.
     """
 
     values: dict[str, Tensor]
     empty: Tensor
+    stored: Stored
     reasons: dict[int, str] = field(default_factory=dict)
     failed: dict[tuple[int, str], str] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, cams: Sequence[AnyCam], asked: list[_Asked]) -> _Table:
+    def of(cls, cams: Sequence[AnyCam], asked: list[_Asked], stored: Stored) -> _Table:
         """Nothing is known yet."""
         values = {
             m.name: torch.full((len(cams), len(one.places), *m.best_parts().shape), torch.nan, dtype=torch.float64)
             for one in asked for m in one.metrics
         }  # fmt: skip
-        return cls(values, torch.zeros(len(cams), dtype=torch.int64))
+        return cls(values, torch.zeros(len(cams), dtype=torch.int64), stored)
 
     def comparison(self, cams: Sequence[AnyCam], asked: list[_Asked], images: int) -> Comparison:
         """The table without the CAMs of which no metric has a score."""
@@ -151,6 +158,7 @@ class _Table:
             {m.name: images - len(one.places) for one in asked for m in one.metrics if len(one.places) < images},
             {cams[place].name: int(self.empty[place]) for place in kept if self.empty[place]},
             [(cams[place], name, reason) for (place, name), reason in self.failed.items() if place in kept],
+            self.stored,
         )
 
 

@@ -27,6 +27,7 @@ from sycam.run.journal import Journal
 from sycam.run.manifest import manifest
 from sycam.run.result import Result, Row
 from sycam.run.verdict import verdict
+from sycam.store import Stored, TerminalStore
 from sygus import ClassLearner, Equivalence, Solver
 from sygus.automaton import Automaton
 from sygus.constraints import ConstraintOracle, still_assumed
@@ -72,6 +73,7 @@ def synthesize(
     limit: int | None = None,
     out: str | Path | None = None,
     observer: Observer | None = None,
+    store: TerminalStore | None = None,
     **options: Any,
 ) -> Result:
     """Finds the expression of `grammar` whose heatmaps score best.
@@ -87,6 +89,7 @@ def synthesize(
         limit: at most so many images, drawn at random.
         out: the run's folder, which must not hold a run yet; None writes nothing.
         observer: told of progress.
+        store: where terminals are looked up before they are computed, and kept; None for nowhere.
         options: fields of `Settings`, and `weights`, `layer`, `output`, `reshape`, `size`, `resize`, `mean`,
             `std`, `device` for `load_network`.
 
@@ -128,7 +131,7 @@ def synthesize(
         check_labels(pool, network, protocol.classes)
         parts = parts_of(pool, settings)
     with clock.phase("terminals"):
-        caches = _caches(parts, problem, network, settings, clock.observer)
+        caches = _caches(parts, problem, network, settings, clock.observer, store)
         context, warnings = problem.verified(caches)
         for warning in warnings:
             clock.observer.warn(warning)
@@ -191,7 +194,8 @@ def synthesize(
     counts = _counts(found, learner, classes, heatmaps, oracles, network, clock) | _law_counts(found, laws)
     result = Result(
         found.incumbent.term, found.incumbent.score, chosen, network, rows, found, counts,
-        manifest(path, problem.terminals, warnings, goals, network, pool, parts, settings, load) | asking.describe(),
+        manifest(path, problem.terminals, warnings, goals, network, pool, parts, settings, load)
+        | asking.describe() | {"cache": sum((cache.stored for cache in caches), Stored()).describe()},
         verdict(rows, chosen),
         reached, warnings,
     )  # fmt: skip
@@ -238,7 +242,12 @@ def _plain(options: dict[str, Any]) -> dict[str, Any]:
 
 
 def _caches(
-    parts: list[ImageSet], problem: CamProblem, network: Network, settings: Settings, observer: Observer
+    parts: list[ImageSet],
+    problem: CamProblem,
+    network: Network,
+    settings: Settings,
+    observer: Observer,
+    store: TerminalStore | None,
 ) -> list[TerminalCache]:
     total, before, caches = sum(map(len, parts)), 0, []
     for part in parts:
@@ -247,7 +256,10 @@ def _caches(
         def step(done: int, before: int = before) -> None:
             observer.step(before + done, total)
 
-        caches.append(TerminalCache(network, part, problem.terminals, labels, on_batch=step, settings=settings.terminal_settings))
+        cache = TerminalCache(
+            network, part, problem.terminals, labels, on_batch=step, settings=settings.terminal_settings, store=store
+        )
+        caches.append(cache)
         before += len(part)
     return caches
 
