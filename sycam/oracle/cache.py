@@ -13,6 +13,9 @@ from sycam.network import Network
 from sycam.network.batching import images_at_once
 from sycam.terminals import TerminalSettings, View, terminal
 from sycam.theory import Evaluator
+from sygus import Term
+
+from .units import unit_of, within_units
 
 
 class TerminalCache:
@@ -28,6 +31,7 @@ class TerminalCache:
         settings: samples, steps, orderings and the seed of the terminals that have such.
         on_batch: told after each batch how many images are done.
         optional: names of terminals that are left out, with the reason in `refused`, where they raise `Unavailable`.
+        unit: [N] ascending, the unit of each image; None for `unit_of`. No batch holds images of two units.
 
     Attributes:
         classes: [N]; p: [N] probability of the class on the plain image; predicted: [N] the network's own class; values:
@@ -49,18 +53,20 @@ class TerminalCache:
         on_batch: Callable[[int], None] | None = None,
         settings: TerminalSettings | None = None,
         optional: Collection[str] = (),
+        unit: Tensor | None = None,
     ) -> None:
         self.network, self.images = network, images
         self.settings = settings or TerminalSettings()
         self.refused: dict[str, str] = {}
+        self.unit = unit_of(len(images)) if unit is None else unit
         wanted = list(dict.fromkeys(["A", *names]))
         for name in wanted:
             terminal(name)
         parts: dict[str, list[Tensor]] = {name: [] for name in wanted}
         found_classes, probabilities, predicted = [], [], []
         batch = batch or min(128, images_at_once(network.device, *images.pixels.shape[-2:]))
-        for start in range(0, len(images), batch):
-            places = slice(start, start + batch)
+        for together in within_units(self.unit, batch):
+            places = slice(int(together[0]), int(together[-1]) + 1)
             given = None if classes is None else classes[places]
             view = View(network, images.normalised(places, network), given, chunk=chunk, settings=self.settings)
             for name in list(parts):
@@ -78,7 +84,7 @@ class TerminalCache:
             probabilities.append(view["p"][:, 0])
             predicted.append(view.logits.argmax(1))
             if on_batch:
-                on_batch(min(start + batch, len(images)))
+                on_batch(places.stop)
         self.values = {name: torch.cat(tensors) for name, tensors in parts.items()}
         self.classes = torch.cat(found_classes)
         self.p = torch.cat(probabilities).double()
@@ -98,6 +104,20 @@ class TerminalCache:
         """Terms over the images at `places`."""
         return Evaluator({name: value[places] for name, value in self.values.items()})
 
+    def failing(self, assumption: Term) -> int | None:
+        """The place of the first image on which an assumption, `(uniform terminal)` or a term of sort Bool, fails, or None."""
+        for start in range(0, len(self), 64):
+            evaluator = self.evaluator(slice(start, start + 64))
+            if assumption.name == "uniform":
+                value = evaluator.value(assumption.args[0])
+                holds = value.amax(2) == value.amin(2)  # [B, K]
+            else:
+                holds = evaluator.value(assumption).flatten(1)
+            failing = (~holds.all(1)).nonzero()
+            if len(failing):
+                return start + int(failing[0, 0])
+        return None
+
     def labels_or_classes(self) -> Tensor:
         """The label of each image, or the class that is explained where it has none: [N] on the CPU."""
         labels = self.images.labels
@@ -107,7 +127,7 @@ class TerminalCache:
         """The cache of some of the images, without computing anything again."""
         part = object.__new__(TerminalCache)
         part.network, part.images = self.network, self.images.select(places)
-        part.settings, part.refused = self.settings, self.refused
+        part.settings, part.refused, part.unit = self.settings, self.refused, self.unit[places]
         on_device = places.to(self.classes.device)
         part.values = {name: value[on_device] for name, value in self.values.items()}
         part.classes, part.p, part.predicted = self.classes[on_device], self.p[on_device], self.predicted[on_device]

@@ -226,10 +226,7 @@ def _caches(
 
 def _ranking(goals: Goals, oracle: MetricOracle) -> Ranking:
     """The goals with what measures them on the images of `oracle`; all count their passes together."""
-    others = [MetricOracle(oracle.cache, metric, oracle.batch, oracle.protocol) for metric in goals.metrics[1:]]
-    for other in others:
-        other.spent = oracle.spent
-    return Ranking(goals.order, [oracle, *others])
+    return Ranking(goals.order, [oracle, *(oracle.of(metric) for metric in goals.metrics[1:])])
 
 
 def _reached(best: Incumbent, answer: Row, rankings: list[Ranking]) -> list[dict[str, Any]]:
