@@ -77,6 +77,7 @@ class Metric:
         combine: [..., len(parts)] -> [...], the score of the parts' means.
         percent: whether tables show it times 100, as papers do.
         level: whether `name@0.5` is this metric with heatmaps binarised at 0.5; its function then takes `level`.
+        spec: what another process finds it by; "" for one that is registered, or made in Python.
 
     Raises:
         SycamError: on construction, for a direction or bounds or a number of passes that make no sense.
@@ -96,6 +97,7 @@ class Metric:
     combine: Callable[[Tensor], Tensor] | None = None
     percent: bool = True
     level: bool = False
+    spec: str = ""
 
     def __post_init__(self) -> None:
         where = f"metric {self.name!r}"
@@ -338,7 +340,7 @@ def _at_level(base: Metric, name: str, text: str) -> Metric:
         raise SycamError(f"{name}: a level is a number from 0, below 1, such as {base.name}@0.5")
     compute: Callable[..., Tensor] = base.compute
     doc = f"{base.doc} Heatmaps are binarised at {level:g}, S > {level:g}, instead of their mean."
-    return replace(base, name=name, compute=partial(compute, level=level), doc=doc)
+    return replace(base, name=name, compute=partial(compute, level=level), doc=doc, spec=name)
 
 
 def list_metrics(pattern: str = "*") -> list[str]:

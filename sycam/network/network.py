@@ -68,6 +68,7 @@ class Network:
         passes: images computed so far.
         dtype: floating-point type of the images it takes and of what it returns.
         notes: what the user should be told, such as an unusual default layer.
+        recipe: arguments with which `load_network` makes it again on any device; None where it was made of a module.
         memo: what others remember about this network, such as its linear head.
 
     Raises:
@@ -111,6 +112,7 @@ class Network:
         self.weights = weights
         self.passes = Passes()
         self.memo: dict[str, Any] = {}
+        self.recipe: dict[str, Any] | None = None
         self._output = Output(self.name, None if output is None else str(output))
         self._overwrites_input = False  # until seen
         self._not_finite = torch.zeros((), dtype=torch.bool, device=self.device)
@@ -219,6 +221,11 @@ class Network:
             logits = self._cut.tail(self.reshape.join(activations, rest))
         self.passes.tail += len(activations)
         return logits
+
+    @property
+    def output(self) -> str | None:
+        """Where the logits lie in what the model returns, as it was given; None for the default."""
+        return self._output.wanted
 
     @property
     def needs_images(self) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Union
 
 from sycam.errors import SycamError
@@ -70,8 +70,8 @@ def find_metric(metric: str | Metric) -> Metric:
     if not isinstance(metric, str):
         raise SycamError(f"a metric is a name, file.py:Name or a Metric, not {type(metric).__name__}")
     if ":" in metric:
-        return load_oracle(metric)
-    return weighted_sum(metric) if is_arithmetic(metric) else metric_named(metric)
+        return replace(load_oracle(metric), spec=metric)
+    return replace(weighted_sum(metric), spec=metric) if is_arithmetic(metric) else metric_named(metric)
 
 
 def find_metrics(specs: Sequence[str]) -> list[Metric]:

@@ -15,5 +15,10 @@ def confine(size: int) -> None:
     and on Linux ends it with its parent: deep inside cvc5 it would not see its pipe close."""
     _, hard = resource.getrlimit(resource.RLIMIT_AS)
     resource.setrlimit(resource.RLIMIT_AS, (size if hard == resource.RLIM_INFINITY else min(size, hard), hard))
+    end_with_parent()
+
+
+def end_with_parent() -> None:
+    """On Linux, has the system end this process with its parent."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)

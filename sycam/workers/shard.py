@@ -1,0 +1,162 @@
+"""What a worker is: some units of images with their terminals, and a network to score candidates on them."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from sycam.errors import SycamError, Unavailable
+from sycam.images import ImageSet
+from sycam.metrics.protocol import Protocol
+from sycam.network import Network
+from sycam.oracle import MetricOracle, Spent, TerminalCache
+from sycam.synthesis.goals import find_metric
+from sycam.terminals import TerminalSettings
+from sygus import SygusError
+
+from .message import Answer, Job, Key, decode_drawables, decode_terms, pack_parts, unpack_jobs
+from .recipe import make_network
+
+
+class Shard:
+    """Answers jobs, one message at a time. Terminals stay here; candidates come as terms, and numbers go back.
+
+    Each kind of job is a method of its name:
+
+    - `start`: make the network;
+    - `hold`: compute the terminals of a unit of images, and keep them;
+    - `maps`: low-resolution heatmaps of terms on images of a unit;
+    - `score`: metrics of heatmaps on images of a unit;
+    - `failing`: the first image of a unit on which an assumption fails.
+    """
+
+    def __init__(self) -> None:
+        self._network: Network | None = None
+        self._protocol = Protocol("none")
+        self._caches: dict[Key, TerminalCache] = {}
+        self._oracles: dict[tuple[Key, str], MetricOracle] = {}
+
+    def answer(self, message: bytes) -> bytes:
+        """The answers to a message's jobs, in order; a job that fails has its error for an answer.
+
+        Raises:
+            MemoryError: there is not enough; whoever asked is better served by a process that starts again.
+        """
+        head, jobs = unpack_jobs(message)
+        return pack_parts(head, [self._answer(job) for job in jobs])
+
+    def _answer(self, job: Job) -> Answer:
+        jobs: Mapping[str, Callable[[Job], Answer]] = {
+            "start": self.start, "hold": self.hold, "maps": self.maps, "score": self.score, "failing": self.failing,
+        }  # fmt: skip
+        before = asdict(self._network.passes) if self._network else {}
+        try:
+            answer = jobs[job.do](job)
+        except (SycamError, SygusError) as error:
+            kind = "Unavailable" if isinstance(error, Unavailable) else "SycamError"
+            return Answer({"error": {"kind": kind, "message": str(error)}})
+        except (MemoryError, torch.OutOfMemoryError):
+            raise MemoryError from None
+        except RuntimeError as error:
+            if "can't allocate memory" in str(error):  # the CPU allocator has no class of its own
+                raise MemoryError from None
+            return Answer({"bug": traceback.format_exc()})
+        except Exception:  # noqa: BLE001  told to whoever asked, who raises it
+            return Answer({"bug": traceback.format_exc()})
+        if self._network:
+            answer.head["passes"] = {name: n - before.get(name, 0) for name, n in asdict(self._network.passes).items()}
+        return answer
+
+    @property
+    def network(self) -> Network:
+        """The network, once started."""
+        assert self._network is not None, "a worker is started first"
+        return self._network
+
+    def start(self, job: Job) -> Answer:
+        """head: network, protocol, device, threads (None: as they are), and where the asking process looks for files and modules,
+        folder and path, which on another machine need not be there. tensors: of the network."""
+        head = job.head
+        sys.path += [folder for folder in head["path"] if folder not in sys.path and os.path.exists(folder)]
+        if os.path.isdir(head["folder"]):
+            os.chdir(head["folder"])
+        if head["threads"] is not None:
+            torch.set_num_threads(head["threads"])
+        self._network = make_network(head["network"], job.tensors, head["device"])
+        self._network.passes = type(self._network.passes)()
+        self._protocol = Protocol(**head["protocol"])
+        return Answer({})
+
+    def hold(self, job: Job) -> Answer:
+        """head: names, class_names, terminals, settings. tensors: pixels, labels, and masks, boxes, classes where there are any.
+        Answers classes, p and predicted."""
+        assert job.unit is not None
+        head, given = job.head, job.tensors
+        cache = TerminalCache(
+            self.network, unpack_images(head, given), head["terminals"], given.get("classes"),
+            settings=TerminalSettings(**head["settings"]), unit=torch.zeros(len(head["names"]), dtype=torch.int64),
+        )  # fmt: skip
+        self._caches[job.unit] = cache
+        self._oracles = {key: oracle for key, oracle in self._oracles.items() if key[0] != job.unit}
+        return Answer(
+            {"bytes": cache.bytes},
+            {"classes": cache.classes, "p": cache.p, "predicted": cache.predicted},
+        )
+
+    def maps(self, job: Job) -> Answer:
+        """head: metrics, batch, terms. tensors: places. Answers maps [C, B, h, w] and finite [C, B]."""
+        maps, finite = self._oracle(job).maps(decode_terms(job.head["terms"]), job.tensors["places"])
+        return Answer({}, {"maps": maps, "finite": finite})
+
+    def score(self, job: Job) -> Answer:
+        """head: metrics, batch, and cams where a metric redraws. tensors: maps [C, B, h, w], places [B]. Answers the values of
+        each metric under its number, and what they cost."""
+        oracle = self._oracle(job)
+        oracle.spent = Spent()
+        cams = decode_drawables(job.head["cams"]) if job.head["cams"] is not None else None
+        values = oracle.score_each(job.tensors["maps"].to(self.network.device), job.tensors["places"], cams)
+        return Answer({"spent": asdict(oracle.spent)}, {str(number): found for number, found in enumerate(values)})
+
+    def failing(self, job: Job) -> Answer:
+        """head: term. Answers a place, or None."""
+        assert job.unit is not None
+        return Answer({"place": self._caches[job.unit].failing(decode_terms(job.head["term"])[0])})
+
+    def _oracle(self, job: Job) -> MetricOracle:
+        """Made once for a unit and metrics: a batch that was halved stays so."""
+        assert job.unit is not None
+        head = job.head
+        key = (job.unit, f"{head['metrics']} {head['batch']}")
+        if key not in self._oracles:
+            metrics = [find_metric(spec) for spec in head["metrics"]]
+            self._oracles[key] = MetricOracle(self._caches[job.unit], metrics, head["batch"], self._protocol)
+        return self._oracles[key]
+
+
+def pack_images(images: ImageSet) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Images as plain data and tensors."""
+    tensors = {"pixels": images.pixels, "labels": images.labels}
+    if images.masks is not None:
+        tensors["masks"] = images.masks
+    for place, boxes in enumerate(images.boxes or []):
+        tensors[f"boxes.{place}"] = boxes
+    return {"names": images.names, "class_names": {str(k): v for k, v in images.class_names.items()}}, tensors
+
+
+def unpack_images(head: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> ImageSet:
+    """What `pack_images` packed.
+
+    >>> images = ImageSet(["a.png"], torch.zeros(1, 3, 4, 4, dtype=torch.uint8), torch.tensor([2]), boxes=[torch.ones(1, 4)])
+    >>> unpack_images(*pack_images(images)).digest() == images.digest()
+    True
+    """
+    boxes = [tensors[f"boxes.{place}"] for place in range(len(head["names"]))] if "boxes.0" in tensors else None
+    class_names = {int(k): v for k, v in head["class_names"].items()}
+    return ImageSet(head["names"], tensors["pixels"], tensors["labels"], tensors.get("masks"), class_names, boxes)
