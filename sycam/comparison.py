@@ -10,13 +10,13 @@ from torch import Tensor
 
 from sycam.baselines import Baseline
 from sycam.cams import AnyCam, Cam
-from sycam.errors import SycamError, Unavailable
+from sycam.errors import OracleError, SycamError, Unavailable
 from sycam.images import ImageSet
 from sycam.metrics.protocol import DEFAULT, Protocol
 from sycam.metrics.registry import Metric
 from sycam.network import Network
 from sycam.network.batching import images_at_once
-from sycam.oracle import MetricOracle, TerminalCache
+from sycam.oracle import Drawable, Failures, MetricOracle, TerminalCache
 from sycam.terminals import TerminalSettings, View
 
 
@@ -27,10 +27,11 @@ class Comparison:
     Attributes:
         cams: those that were scored, in the order they were named.
         scores: metric's name to [len(cams), n] float64, over the n images that the metric can be asked about; [len(cams), n, P]
-            of a metric with P parts.
+            of a metric with P parts. NaN where the metric failed, or was not asked any more.
         skipped: each CAM that this network or these images cannot have, and why.
         without_mask: metric's name to how many images it left out because they have no mask; only where some were.
         empty: CAM's name to on how many images its heatmap is empty, nowhere positive; only where it is on some.
+        failed: a CAM, the name of a metric that failed on it, and why. A CAM that no metric scored is among `skipped` instead.
     """
 
     cams: list[AnyCam]
@@ -38,6 +39,7 @@ class Comparison:
     skipped: list[tuple[AnyCam, str]] = field(default_factory=list)
     without_mask: dict[str, int] = field(default_factory=dict)
     empty: dict[str, int] = field(default_factory=dict)
+    failed: list[tuple[AnyCam, str, str]] = field(default_factory=list)
 
 
 def compare(
@@ -50,6 +52,7 @@ def compare(
     settings: TerminalSettings | None = None,
     optional: Collection[AnyCam] = (),
     protocol: Protocol = DEFAULT,
+    on_error: str = "stop",
     on_batch: Callable[[int], None] | None = None,
 ) -> Comparison:
     """Scores every CAM by every metric, each image's terminals computed once and masked passes shared by all metrics.
@@ -64,10 +67,12 @@ def compare(
         optional: of the CAMs, those that are left out, with the reason, where one of their terminals or they themselves are
             `Unavailable`: the network cannot give them, an extra is not installed, or they are not finite on an image.
         protocol: what masked pixels become; class and layer are as given here.
+        on_error: "stop" ends where a metric fails; "skip" goes on, without the score of that metric and CAM.
         on_batch: told after each batch of terminals how many images are done.
 
     Raises:
         SycamError: a metric needs masks and no image has one.
+        OracleError: a metric failed under "stop"; its `result` is the comparison as far as it had come.
         Unavailable: what is said there, of a CAM that is not optional.
 
     >>> from sycam.cams import find_cams
@@ -89,27 +94,64 @@ def compare(
     cache = TerminalCache(
         network, images, names, classes, settings=settings, on_batch=on_batch, optional={*names} - needed - {"A"}
     )
-    reasons: dict[int, str] = {}  # by place in `cams`
-    empty = torch.zeros(len(cams), dtype=torch.int64)
+    oracles = [_Asked(group, cache, protocol, on_error) for group in _groups(metrics, cache)]
+    table = _Table.of(cams, oracles)
     for place, cam in enumerate(cams):
         missing = [name for name in cam.terminals if name in cache.refused]
         if missing:
-            reasons[place] = cache.refused[missing[0]]
-    oracles = [_Asked(group, cache, protocol) for group in _groups(metrics, cache)]
-    values = {
-        m.name: torch.full((len(cams), len(one.places), *m.best_parts().shape), torch.nan, dtype=torch.float64)
-        for one in oracles for m in one.metrics
-    }  # fmt: skip
-    _score_terms(cams, oracles, values, reasons, optional, empty)
-    _score_baselines(cams, cache, oracles, values, reasons, optional, empty)
-    kept = [place for place in range(len(cams)) if place not in reasons]
-    return Comparison(
-        [cams[place] for place in kept],
-        {name: scores[kept] for name, scores in values.items()},
-        [(cams[place], reason) for place, reason in sorted(reasons.items())],
-        {m.name: len(images) - len(one.places) for one in oracles for m in one.metrics if len(one.places) < len(images)},
-        {cams[place].name: int(empty[place]) for place in kept if empty[place]},
-    )
+            table.reasons[place] = cache.refused[missing[0]]
+    try:
+        _score_terms(cams, oracles, table, optional)
+        _score_baselines(cams, cache, oracles, table, optional)
+    except OracleError as error:
+        error.result = table.comparison(cams, oracles, len(images))
+        raise
+    return table.comparison(cams, oracles, len(images))
+
+
+@dataclass
+class _Table:
+    """What is known so far of each CAM, by its place in `cams`.
+
+    Attributes:
+        values: metric's name to [CAMs, n] or [CAMs, n, P], NaN where not known.
+        empty: [CAMs], on how many images its heatmap is empty.
+        reasons: why a CAM is skipped.
+        failed: why a metric has no score of a CAM.
+    """
+
+    values: dict[str, Tensor]
+    empty: Tensor
+    reasons: dict[int, str] = field(default_factory=dict)
+    failed: dict[tuple[int, str], str] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, cams: Sequence[AnyCam], asked: list[_Asked]) -> _Table:
+        """Nothing is known yet."""
+        values = {
+            m.name: torch.full((len(cams), len(one.places), *m.best_parts().shape), torch.nan, dtype=torch.float64)
+            for one in asked for m in one.metrics
+        }  # fmt: skip
+        return cls(values, torch.zeros(len(cams), dtype=torch.int64))
+
+    def comparison(self, cams: Sequence[AnyCam], asked: list[_Asked], images: int) -> Comparison:
+        """The table without the CAMs of which no metric has a score."""
+        whys: dict[int, str] = {}
+        for (place, name), reason in self.failed.items():
+            self.values[name][place] = torch.nan
+            whys.setdefault(place, reason)
+        for place in range(len(cams)):
+            if all(bool(values[place].isnan().all()) for values in self.values.values()):
+                self.reasons.setdefault(place, whys.get(place, "not scored by the time that a metric failed"))
+        kept = [place for place in range(len(cams)) if place not in self.reasons]
+        return Comparison(
+            [cams[place] for place in kept],
+            {name: scores[kept] for name, scores in self.values.items()},
+            [(cams[place], reason) for place, reason in sorted(self.reasons.items())],
+            {m.name: images - len(one.places) for one in asked for m in one.metrics if len(one.places) < images},
+            {cams[place].name: int(self.empty[place]) for place in kept if self.empty[place]},
+            [(cams[place], name, reason) for (place, name), reason in self.failed.items() if place in kept],
+        )
 
 
 def _groups(metrics: Sequence[Metric], cache: TerminalCache) -> list[list[Metric]]:
@@ -126,8 +168,8 @@ class _Asked:
         places: [n], where these stand among all images.
     """
 
-    def __init__(self, metrics: list[Metric], cache: TerminalCache, protocol: Protocol) -> None:
-        self.metrics = metrics
+    def __init__(self, metrics: list[Metric], cache: TerminalCache, protocol: Protocol, on_error: str) -> None:
+        self.metrics, self._protocol = metrics, protocol
         self.places = torch.arange(len(cache))
         if metrics[0].needs_masks and not bool(cache.images.has_mask.all()):
             self.places = cache.images.has_mask.nonzero()[:, 0]
@@ -137,19 +179,67 @@ class _Asked:
                 )
             cache = cache.select(self.places)
         self.oracle = MetricOracle(cache, metrics, protocol=protocol)
+        self._failures = {metric.name: Failures(on_error) for metric in metrics}
+        self._stop = on_error == "stop"
+
+    def score(self, table: _Table, rows: Sequence[int], columns: Tensor, maps: Tensor, cams: Sequence[Drawable]) -> None:
+        """Fills in the scores of CAMs at these rows [C] of the table on these of its images [B], from their maps [C, B, h, w].
+
+        Raises:
+            OracleError: a metric failed under "stop"; what was scored before it is filled in.
+        """
+        asked = [metric for metric in self.metrics if self._failures[metric.name].given_up is None]
+        oracle = self.oracle if asked == self.oracle.metrics else MetricOracle(self.oracle.cache, asked, protocol=self._protocol)
+        lost: dict[str, OracleError] = {}
+        scores = oracle.score_each(maps, columns, cams, lost, self._stop) if asked else []
+        for metric, found in zip(asked, scores, strict=True):
+            table.values[metric.name][torch.tensor(rows)[:, None], columns] = found
+            if metric.name not in lost:
+                self._failures[metric.name].answered()
+        for name in lost:
+            self._score_alone(name, table, rows, columns, maps, cams, lost[name])
+        for metric in self.metrics:
+            given_up = self._failures[metric.name].given_up
+            if metric not in asked and given_up is not None:
+                table.failed.update({(row, metric.name): f"not asked any more: {given_up}" for row in rows})
+
+    def _score_alone(
+        self,
+        name: str,
+        table: _Table,
+        rows: Sequence[int],
+        columns: Tensor,
+        maps: Tensor,
+        cams: Sequence[Drawable],
+        error: OracleError,
+    ) -> None:
+        """Asks a metric that failed about fewer CAMs at a time, so that only those are left out on which it fails; under "stop"
+        only to find the image."""
+        failures = self._failures[name]
+        oracle = MetricOracle(self.oracle.cache, next(one for one in self.metrics if one.name == name), protocol=self._protocol)
+        where = torch.arange(len(columns))
+        if self._stop:
+            names = oracle.cache.images.names
+            where = torch.tensor(
+                [i for i, column in enumerate(columns.tolist()) if names[column] in error.images] or where.tolist()
+            )
+
+        def ask(some: Tensor, images: Tensor) -> Tensor:
+            chosen = maps[some.to(maps.device)][:, where[images].to(maps.device)]
+            return oracle.score(chosen, columns[where[images]], [cams[i] for i in some.tolist()])
+
+        found, failed = failures.attempt(ask, len(maps), len(where), parts=len(oracle.metric.parts), known=error)
+        if failures.given_up is not None and self._stop:
+            raise failures.given_up
+        table.values[name][torch.tensor(rows)[:, None], columns[where]] = found
+        for row, why in failed.items():
+            table.failed[rows[row], name] = str(why or f"not asked any more: {failures.given_up}")
 
 
-def _score_terms(
-    cams: Sequence[AnyCam],
-    asked: list[_Asked],
-    values: dict[str, Tensor],
-    reasons: dict[int, str],
-    optional: Collection[AnyCam],
-    empty: Tensor,
-) -> None:
-    places = [place for place, cam in enumerate(cams) if isinstance(cam, Cam) and place not in reasons]
+def _score_terms(cams: Sequence[AnyCam], asked: list[_Asked], table: _Table, optional: Collection[AnyCam]) -> None:
+    places = [place for place, cam in enumerate(cams) if isinstance(cam, Cam) and place not in table.reasons]
     for one in asked:
-        here = [place for place in places if place not in reasons]
+        here = [place for place in places if place not in table.reasons]
         terms = [cam.term for cam in (cams[place] for place in here) if isinstance(cam, Cam)]
         if not terms:
             continue
@@ -157,23 +247,15 @@ def _score_terms(
         for row, place in enumerate(here):
             if not bool(finite[row].all()):
                 image = one.oracle.cache.images.names[int((~finite[row]).nonzero()[0, 0])]
-                reasons[place] = _not_finite(cams[place], image, optional)
-            empty[place] = torch.maximum(empty[place], (maps[row].flatten(1).amax(1) <= 0).sum().cpu())
-        rows = [row for row, place in enumerate(here) if place not in reasons]
+                table.reasons[place] = _not_finite(cams[place], image, optional)
+            table.empty[place] = torch.maximum(table.empty[place], (maps[row].flatten(1).amax(1) <= 0).sum().cpu())
+        rows = [row for row, place in enumerate(here) if place not in table.reasons]
         if rows:
-            scores = one.oracle.score_each(maps[rows], torch.arange(len(one.places)), [terms[row] for row in rows])
-            for metric, found in zip(one.metrics, scores, strict=True):
-                values[metric.name][[here[row] for row in rows]] = found
+            one.score(table, [here[row] for row in rows], torch.arange(len(one.places)), maps[rows], [terms[row] for row in rows])
 
 
 def _score_baselines(
-    cams: Sequence[AnyCam],
-    cache: TerminalCache,
-    asked: list[_Asked],
-    values: dict[str, Tensor],
-    reasons: dict[int, str],
-    optional: Collection[AnyCam],
-    empty: Tensor,
+    cams: Sequence[AnyCam], cache: TerminalCache, asked: list[_Asked], table: _Table, optional: Collection[AnyCam]
 ) -> None:
     """Batch by batch, so that baselines share the batch's passes and only one batch's maps of image size are held."""
     baselines = {place: cam for place, cam in enumerate(cams) if isinstance(cam, Baseline)}
@@ -184,26 +266,24 @@ def _score_baselines(
         at = slice(int(batch[0]), int(batch[-1]) + 1)
         view = View(network, images.normalised(at, network), cache.classes[at], settings=cache.settings)
         for place, baseline in baselines.items():
-            if place in reasons:
+            if place in table.reasons:
                 continue
             try:
                 maps, finite = baseline.maps(view)
             except Unavailable as problem:
                 if baseline not in optional:
                     raise
-                reasons[place] = str(problem)
+                table.reasons[place] = str(problem)
                 continue
             if not bool(finite.all()):
-                reasons[place] = _not_finite(baseline, images.names[at][int((~finite).nonzero()[0, 0])], optional)
+                table.reasons[place] = _not_finite(baseline, images.names[at][int((~finite).nonzero()[0, 0])], optional)
                 continue
-            empty[place] += int((maps.flatten(1).amax(1) <= 0).sum())
+            table.empty[place] += int((maps.flatten(1).amax(1) <= 0).sum())
             for one in asked:
                 inside = (one.places >= at.start) & (one.places < at.stop)
                 if bool(inside.any()):
                     chosen = maps[(one.places[inside] - at.start).to(maps.device)]
-                    scores = one.oracle.score_each(chosen[None], inside.nonzero()[:, 0], [baseline])
-                    for metric, found in zip(one.metrics, scores, strict=True):
-                        values[metric.name][place, inside] = found[0]
+                    one.score(table, [place], inside.nonzero()[:, 0], chosen[None], [baseline])
 
 
 def _not_finite(cam: AnyCam, image: str, optional: Collection[AnyCam]) -> str:

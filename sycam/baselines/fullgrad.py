@@ -39,10 +39,10 @@ def full_grad(view: View) -> Tensor:
     if grads[0] is None:
         raise Unavailable(f"FullGrad: no gradient reaches the input of {network.name}")
     size = (view.images.shape[-2], view.images.shape[-1])
-    total = upsample(minmax((grads[0] * leaf.detach()).abs()), size).sum(1)
+    total = minmax((grads[0] * leaf.detach()).abs()).sum(1)
     for (bias, _), grad in zip(found, grads[1:], strict=True):
-        if grad is not None:
-            total = total + upsample(minmax((grad * bias[:, None, None]).abs()), size).sum(1)
+        if grad is not None:  # upsampling is linear: once a layer, not once a channel
+            total = total + upsample(minmax((grad * bias[:, None, None]).abs()).sum(1), size)
     return total
 
 

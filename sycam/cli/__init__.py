@@ -14,16 +14,19 @@ def main() -> None:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal that cannot show λ shows a question mark
     try:
-        from sycam.errors import SycamError
+        from sycam.errors import OracleError, SycamError
         from sygus import SygusError
 
         from .app import app
-        from .console import fail
+        from .console import fail, fail_of_oracle
     except KeyboardInterrupt:
         print("error: interrupted: there is no answer yet", file=sys.stderr)
         sys.exit(INTERRUPTED)
     try:
         app()
+    except OracleError as error:
+        fail_of_oracle(error)
+        sys.exit(2)
     except (SycamError, SygusError) as error:
         fail(str(error))
         sys.exit(2)

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from sycam.errors import OracleError
 from sycam.metrics.registry import Metric
 
 out = Console(highlight=False, soft_wrap=False, emoji=False)  # file.py:tv:name is no emoji
@@ -23,6 +24,27 @@ def fail(message: str) -> None:
     err.print(Text.assemble(("error: ", "bold red"), first), soft_wrap=True)
     for line in rest:
         err.print(Text(line), soft_wrap=True)
+
+
+_tracebacks = False
+
+
+def show_tracebacks(wanted: bool) -> bool:
+    """Whether `fail_of_oracle` shows what the oracle's author needs."""
+    global _tracebacks
+    _tracebacks = wanted
+    return wanted
+
+
+def fail_of_oracle(error: OracleError) -> None:
+    """An error, with the oracle's own traceback where the user asked for it."""
+    if error.details and not _tracebacks:
+        first, *rest = str(error).split("\n")
+        fail("\n".join([f"{first} (--traceback shows where)", *rest]))
+        return
+    fail(str(error))
+    for line in error.details.splitlines():
+        err.print(Text(f"  {line}"), soft_wrap=True)
 
 
 def warn(message: str) -> None:

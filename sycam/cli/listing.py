@@ -12,6 +12,7 @@ from rich.text import Text
 from sycam.baselines import BASELINES
 from sycam.cams import known_cams
 from sycam.images import DATASETS
+from sycam.metrics.plugin import installed_metrics
 from sycam.metrics.registry import METRICS
 from sycam.terminals import TERMINALS
 from sycam.theory import OPERATORS
@@ -61,7 +62,7 @@ def _metrics() -> list[dict[str, str]]:
             "meaning": m.doc,
             "source": m.source,
         }
-        for m in sorted(METRICS.values(), key=lambda m: m.name)
+        for m in sorted([*METRICS.values(), *installed_metrics(console.warn)], key=lambda m: m.name)
     ]
 
 

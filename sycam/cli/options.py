@@ -16,7 +16,7 @@ from sycam.network import Network
 from sycam.synthesis.protocols import under_protocol
 from sycam.terminals import TerminalSettings
 
-from .console import warn
+from .console import show_tracebacks, warn
 
 MODEL_HELP = (
     "A torchvision classifier's name; file.py:function or package.module:function (strings after a second colon are its "
@@ -42,6 +42,15 @@ Boxes = Annotated[Optional[Path], typer.Option(help="Ground truth: a CSV of boxe
 DatasetName = Annotated[
     Optional[str],
     typer.Option(help="Instead of --images: voc-segmentation:PATH, ... in torchvision's layout; see sycam list datasets."),
+]
+OnError = Annotated[
+    str, typer.Option(help="When an oracle fails on a CAM: 'stop' with what was found so far, or 'skip' that CAM and go on.")
+]
+OracleTimeout = Annotated[
+    Optional[float], typer.Option(help="Seconds that an oracle of your own may need for one query [what it says, or 300].")
+]
+Traceback = Annotated[
+    bool, typer.Option("--traceback", help="Show the traceback of an oracle that fails.", callback=show_tracebacks)
 ]
 Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ...")]
 Size = Annotated[Optional[int], typer.Option(help="Side of the square input in pixels, where the model does not say.")]

@@ -9,12 +9,13 @@ import torch
 import typer
 from rich.table import Table
 from rich.text import Text
+from torch import Tensor
 
 from sycam.baselines import Baseline
 from sycam.cams import GROUPS, AnyCam, find_cams
 from sycam.comparison import Comparison, compare
-from sycam.errors import SycamError
-from sycam.images import ImageSource
+from sycam.errors import OracleError, SycamError
+from sycam.images import ImageSet, ImageSource
 from sycam.metrics.protocol import Protocol, find_protocol, protocol_text
 from sycam.metrics.registry import Metric
 from sycam.network import Network
@@ -27,6 +28,8 @@ from . import console, options
 
 COLUMNS = 6
 """Metrics a table; more go into further tables."""
+Cells = dict[str, list[Optional[dict[str, float]]]]
+"""Each metric's mean and interval of each CAM, None where it has no score of it."""
 
 
 def score(
@@ -42,7 +45,9 @@ def score(
             help="One or more: all, names or patterns of sycam list metrics, sums such as '0.5*iou - 0.5*average-drop'."
         ),
     ] = None,
-    oracle: Annotated[Optional[list[str]], typer.Option(help="Metrics of your own: file.py:Name.")] = None,
+    oracle: Annotated[
+        Optional[list[str]], typer.Option(help="Metrics of your own: file.py:Name, a program, or an installed one.")
+    ] = None,
     model: options.Model = "embedded",
     weights: options.Weights = None,
     layer: options.Layer = None,
@@ -67,6 +72,9 @@ def score(
     opti_steps: options.OptiSteps = None,
     finer_classes: options.FinerClasses = None,
     finer_strength: options.FinerStrength = None,
+    on_error: options.OnError = "stop",
+    oracle_timeout: options.OracleTimeout = None,
+    traceback: options.Traceback = False,
     as_json: options.Json = False,
 ) -> None:
     """Score CAMs side by side, by one or more metrics, with 95% intervals.
@@ -76,7 +84,7 @@ def score(
     """
     chosen = find_protocol(protocol).changed(classes=classes, layer=layer)
     classes = chosen.classes
-    metrics = find_metrics([*(metric or []), *(oracle or [])] or ["average-gain"])
+    metrics = find_metrics([*(metric or []), *(oracle or [])] or ["average-gain"], timeout=oracle_timeout, warn=console.warn)
     named = list(dict.fromkeys(cam for spec in cams for cam in find_cams(spec)))
     alone = {cam for spec in cams if spec not in GROUPS for cam in find_cams(spec)}
     network = options.network(model, weights, layer, size, resize, mean, std, device, output, chosen)
@@ -97,22 +105,40 @@ def score(
     )  # fmt: skip
     if any(GLOB in name for name in metric or []) or "all" in (metric or []):
         metrics = _possible(metrics, bool(pool.has_mask.any()))
-    found = compare(named, metrics, network, pool, labels, settings=settings, optional={*named} - alone, protocol=chosen)
+    try:
+        found = compare(
+            named, metrics, network, pool, labels, settings=settings, optional={*named} - alone, protocol=chosen,
+            on_error=on_error,
+        )  # fmt: skip
+    except OracleError as error:
+        if error.result.cams:
+            _show(error.result, metrics, network, pool, chosen, settings, as_json)
+        raise
+    _show(found, metrics, network, pool, chosen, settings, as_json)
+
+
+def _show(
+    found: Comparison, metrics: list[Metric], network: Network, pool: ImageSet, protocol: Protocol, settings: TerminalSettings,
+    as_json: bool,
+) -> None:  # fmt: skip
+    """Warnings, and the table of what was scored."""
     for name, count in found.without_mask.items():
         console.warn(f"{count} of {len(pool)} images have no mask and are left out of {name}")
     for name, count in found.empty.items():
         console.warn(f"the heatmap of {name} is empty, nowhere positive, on {count} of {len(pool)} images")
     for cam, reason in found.skipped:
         console.warn(f"{cam.name} is skipped: {reason}")
+    for cam, name, reason in found.failed:
+        console.warn(f"{cam.name} has no {name}: {reason}")
     if not found.cams:
         raise SycamError("this network can have none of these CAMs; the warnings above say why")
-    table = {m.name: [interval(values, m) for values in found.scores[m.name]] for m in metrics}
+    table = {m.name: [_cell(values, m) for values in found.scores[m.name]] for m in metrics}
     if as_json:
-        console.print_json(_document(found, metrics, table, network, pool.digest(), len(pool), chosen, settings))
+        console.print_json(_document(found, metrics, table, network, pool.digest(), len(pool), protocol, settings))
         return
     for start in range(0, len(metrics), COLUMNS):
         console.out.print(_table(found.cams, metrics[start : start + COLUMNS], table))
-    console.out.print(f"{len(pool)} images; {network.name}; {protocol_text(chosen.describe(network))}", soft_wrap=True)
+    console.out.print(f"{len(pool)} images; {network.name}; {protocol_text(protocol.describe(network))}", soft_wrap=True)
 
 
 def _possible(metrics: list[Metric], masks: bool) -> list[Metric]:
@@ -126,7 +152,16 @@ def _possible(metrics: list[Metric], masks: bool) -> list[Metric]:
     return [m for m in metrics if m.name not in reasons]
 
 
-def _table(cams: list[AnyCam], metrics: list[Metric], table: dict[str, list[dict[str, float]]]) -> Table:
+def _cell(values: Tensor, metric: Metric) -> dict[str, float] | None:
+    """Mean and interval over the images that were scored, with their number where a metric that failed left some out; None where
+    none was."""
+    known = values[~values.isnan().view(len(values), -1).any(1)]
+    if not len(known):
+        return None
+    return interval(known, metric) | ({} if len(known) == len(values) else {"images": len(known)})
+
+
+def _table(cams: list[AnyCam], metrics: list[Metric], table: Cells) -> Table:
     raw = [metric.name for metric in metrics if not metric.percent]
     plain = f" ({' and '.join(raw)}: plain numbers)" if raw else ""
     view = Table(
@@ -140,13 +175,13 @@ def _table(cams: list[AnyCam], metrics: list[Metric], table: dict[str, list[dict
     best = {}
     for metric in metrics:
         view.add_column(f"{metric.name} {'↑' if metric.direction == 'high' else '↓'}", justify="right")
-        means = [cell["mean"] for cell in table[metric.name]]
-        best[metric.name] = (max if metric.direction == "high" else min)(means)
+        means = [cell["mean"] for cell in table[metric.name] if cell is not None]
+        best[metric.name] = (max if metric.direction == "high" else min)(means, default=None)
     for i, cam in enumerate(cams):
         cells = [table[metric.name][i] for metric in metrics]
-        firsts = [cell["mean"] == best[metric.name] for cell, metric in zip(cells, metrics, strict=True)]
+        firsts = [cell is not None and cell["mean"] == best[metric.name] for cell, metric in zip(cells, metrics, strict=True)]
         texts = [
-            Text(console.interval_text(cell, "\n", 100 if metric.percent else 1), style="bold" if first else "")
+            Text(_text(cell, metric), style="bold" if first else "")
             for cell, first, metric in zip(cells, firsts, metrics, strict=True)
         ]
         view.add_row(
@@ -155,8 +190,13 @@ def _table(cams: list[AnyCam], metrics: list[Metric], table: dict[str, list[dict
     return view
 
 
+def _text(cell: dict[str, float] | None, metric: Metric) -> str:
+    part = f"\non {cell['images']:.0f} images" if cell is not None and "images" in cell else ""
+    return console.interval_text(cell, "\n", 100 if metric.percent else 1) + part
+
+
 def _document(
-    found: Comparison, metrics: list[Metric], table: dict[str, list[dict[str, float]]], network: Network, digest: str, count: int,
+    found: Comparison, metrics: list[Metric], table: Cells, network: Network, digest: str, count: int,
     protocol: Protocol, settings: TerminalSettings,
 ) -> dict[str, Any]:  # fmt: skip
     return {
@@ -171,6 +211,7 @@ def _document(
             for i, cam in enumerate(found.cams)
         ],
         "skipped": [{"name": cam.name, "reason": reason} for cam, reason in found.skipped],
+        "failed": [{"name": cam.name, "metric": name, "reason": reason} for cam, name, reason in found.failed],
         "metrics": [{"name": m.name, "direction": m.direction, "percent": m.percent, "source": m.source} for m in metrics],
         "images": {"count": count, "sha256": digest},
         "protocol": protocol.describe(network),

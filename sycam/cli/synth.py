@@ -29,7 +29,9 @@ def synth(
         Optional[str],
         typer.Option(help="Instead of the file's objective: a name of sycam list metrics, or a weighted sum of such."),
     ] = None,
-    oracle: Annotated[Optional[str], typer.Option(help="A metric of your own instead: file.py:Name.")] = None,
+    oracle: Annotated[
+        Optional[str], typer.Option(help="A metric of your own instead: file.py:Name, a program, or an installed one.")
+    ] = None,
     model: options.Model = "embedded",
     weights: options.Weights = None,
     layer: options.Layer = None,
@@ -65,6 +67,9 @@ def synth(
     finer_strength: options.FinerStrength = None,
     out: Annotated[Optional[Path], typer.Option(help="The run's folder; by default runs/ and the time.")] = None,
     dump_smt2: Annotated[Optional[Path], typer.Option(help="Write queries that stay undecided to this folder.")] = None,
+    on_error: options.OnError = "stop",
+    oracle_timeout: options.OracleTimeout = None,
+    traceback: options.Traceback = False,
     as_json: options.Json = False,
 ) -> None:
     """Find the expression of GRAMMAR whose heatmaps score best.
@@ -74,9 +79,9 @@ def synth(
     """
     if metric is not None and oracle is not None:
         raise typer.BadParameter("--metric and --oracle both name what is searched for: give one")
-    wanted = find_metric(oracle or metric or "") if oracle or metric else None
+    wanted = find_metric(oracle or metric or "", timeout=oracle_timeout) if oracle or metric else None
     path = find_grammar(grammar)
-    chosen = find_goals(read_problem(path).problem, wanted, cost).metric
+    chosen = find_goals(read_problem(path).problem, wanted, cost, timeout=oracle_timeout).metric
     folder = out or Path("runs") / f"{path.stem}-{re.sub('[^A-Za-z0-9.@+-]', 'x', chosen.name)}-{datetime.now():%Y%m%d-%H%M%S}"
     terminals = options.terminals(
         TerminalSettings(seed), noise_samples=noise_samples, noise_level=noise_level,
@@ -84,7 +89,10 @@ def synth(
         finer_strength=finer_strength,
     )  # fmt: skip
     source = options.image_source(images, dataset, masks, boxes)
-    settings = Settings(budget, max_size, cost, learner, target, held_out, seed, classes, batch, dump_smt2, terminals, protocol)
+    settings = Settings(
+        budget, max_size, cost, learner, target, held_out, seed, classes, batch, dump_smt2, terminals, protocol, on_error,
+        oracle_timeout,
+    )  # fmt: skip
     quiet = Observer()
     if as_json:
         _run(

@@ -1,8 +1,12 @@
-"""Weighted sums of metrics: `0.5*average-gain - 0.5*average-drop` is a metric, computed per image. Parsed, never `eval`ed."""
+"""Weighted sums of metrics: `0.5*average-gain - 0.5*average-drop` is a metric, computed per image. Parsed, never `eval`ed.
+
+Oracles of the user's own are named in them as elsewhere: `average-gain - 0.5*mine.py:calm`.
+"""
 
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Mapping
 from functools import lru_cache
 from pathlib import Path
@@ -25,8 +29,15 @@ def is_arithmetic(text: str) -> bool:
 
     >>> is_arithmetic("average-gain"), is_arithmetic("iou@0.5"), is_arithmetic("2*iou"), is_arithmetic("iou - average-drop")
     (False, False, True, True)
+    >>> is_arithmetic("examples/mine.py:calm"), is_arithmetic("0.5*examples/mine.py:calm")
+    (False, True)
     """
-    return any(mark in text for mark in "*/+()") or " - " in text or text.strip().startswith("-")
+    return not is_own(text) and (any(mark in text for mark in "*/+()") or " - " in text or text.strip().startswith("-"))
+
+
+def is_own(text: str) -> bool:
+    """Whether the text has the form of an oracle of the user's own: `file.py:Name`, `package.module:Name`, `./program`."""
+    return re.fullmatch(_parser().get_terminal("OWN").pattern.to_regexp(), text.strip()) is not None
 
 
 def weighted_sum(text: str, find: Callable[[str], Metric] = metric_named) -> Metric:
@@ -37,7 +48,7 @@ def weighted_sum(text: str, find: Callable[[str], Metric] = metric_named) -> Met
     what they can.
 
     Args:
-        text: names, numbers, + - * / and parentheses.
+        text: names, `file.py:Name`, numbers, + - * / and parentheses.
         find: a metric by its name.
 
     Raises:
@@ -72,7 +83,7 @@ def weighted_sum(text: str, find: Callable[[str], Metric] = metric_named) -> Met
         return total.to(query.p)
 
     return Metric(
-        name=_text(weights, constant),
+        name=_text({metrics[name].name: weight for name, weight in weights.items()}, constant),
         compute=compute,
         direction=_direction(text, weights, metrics),
         bounds=(sum(lows) + constant, sum(highs) + constant),

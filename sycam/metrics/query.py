@@ -287,19 +287,28 @@ class Query:
         Raises:
             SycamError: only heatmaps are known, not what drew them; or as for `probability_after`.
         """
+        maps, answers = [self.heatmaps[:0]], [self.p[:0]]
+        everyone = torch.arange(len(self), device=self.image_index.device)
+        for jobs in everyone.split(self.batch):
+            images = self._images.index_select(0, self.image_index[jobs])
+            drawn, probabilities = self.redraw(edit(images, self.heatmaps[jobs, None]), jobs)
+            maps.append(drawn.to(self.heatmaps.dtype))
+            answers.append(probabilities.gather(1, self.classes[jobs, None]).squeeze(1).to(self.p))
+        return torch.cat(maps), _checked(torch.cat(answers), self)
+
+    def redraw(self, images: Tensor, jobs: Tensor) -> tuple[Tensor, Tensor]:
+        """The candidates of some jobs [b] on images of the caller's making [b, 3, H, W]: heatmaps [b, H, W] for the jobs'
+        classes, and the network's probabilities there, [b, C].
+
+        Raises:
+            SycamError: only heatmaps are known, not what drew them.
+        """
         if self._redraw is None:
             raise SycamError(
                 "this metric asks for the CAM's heatmap on other images, and only its heatmaps are known here: name the CAM, "
                 "and let a metric that redraws say redraws=True"
             )
-        maps, answers = [self.heatmaps[:0]], [self.p[:0]]
-        everyone = torch.arange(len(self), device=self.image_index.device)
-        for jobs in everyone.split(self.batch):
-            images = self._images.index_select(0, self.image_index[jobs])
-            drawn, probabilities = self._redraw(edit(images, self.heatmaps[jobs, None]), jobs)
-            maps.append(drawn.to(self.heatmaps.dtype))
-            answers.append(probabilities.gather(1, self.classes[jobs, None]).squeeze(1).to(self.p))
-        return torch.cat(maps), _checked(torch.cat(answers), self)
+        return self._redraw(images, jobs)
 
     @cached_property
     def ranks(self) -> Tensor:

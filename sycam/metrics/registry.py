@@ -11,18 +11,18 @@ from __future__ import annotations
 import difflib
 import inspect
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from functools import partial
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor
 
-from sycam.errors import SycamError
+from sycam.errors import OracleError, SycamError, asked_about
 
 if TYPE_CHECKING:
     from sycam.metrics.query import Query
@@ -77,7 +77,7 @@ class Metric:
         combine: [..., len(parts)] -> [...], the score of the parts' means.
         percent: whether tables show it times 100, as papers do.
         level: whether `name@0.5` is this metric with heatmaps binarised at 0.5; its function then takes `level`.
-        spec: what another process finds it by; "" for one that is registered, or made in Python.
+        recipe: how `find_again` finds it in another process; None for one that is registered by its name, or made in Python.
 
     Raises:
         SycamError: on construction, for a direction or bounds or a number of passes that make no sense.
@@ -97,7 +97,7 @@ class Metric:
     combine: Callable[[Tensor], Tensor] | None = None
     percent: bool = True
     level: bool = False
-    spec: str = ""
+    recipe: Mapping[str, Any] | None = field(default=None, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         where = f"metric {self.name!r}"
@@ -193,8 +193,8 @@ class Metric:
         may rely on the bounds.
 
         Raises:
-            SycamError: a mask is needed and the query has none; or the function returned anything but N finite numbers
-                within its bounds. The message names the metric and the images.
+            SycamError: a mask is needed and the query has none; an `OracleError`, that the function returned anything but N
+                finite numbers within its bounds. The message names the metric and the images.
         """
         if self.needs_masks and not query.has_masks:
             raise SycamError(
@@ -204,21 +204,15 @@ class Metric:
         values = self.compute(query)
         jobs = len(query)
         if not isinstance(values, Tensor):
-            raise SycamError(
-                f"metric {self.name!r} must return a tensor [{jobs}], one number per job, not a {type(values).__name__}"
-            )
+            raise self._wrong(query, f"must return a tensor [{jobs}], one number per job, not a {type(values).__name__}")
         wanted = [jobs, len(self.parts)] if self.parts else [jobs]
         if list(values.shape) != wanted and self.parts:
-            raise SycamError(
-                f"metric {self.name!r} must return a number for each part of each job, {wanted}, not {list(values.shape)}"
-            )
+            raise self._wrong(query, f"must return a number for each part of each job, {wanted}, not {list(values.shape)}")
         if list(values.shape) != wanted:
             hint = "; take the mean over pixels, not over jobs" if values.dim() != 1 else ""
-            raise SycamError(
-                f"metric {self.name!r} must return one number per job, shape [{jobs}], not {list(values.shape)}{hint}"
-            )
+            raise self._wrong(query, f"must return one number per job, shape [{jobs}], not {list(values.shape)}{hint}")
         if not values.is_floating_point():
-            raise SycamError(f"metric {self.name!r} must return floating-point numbers, not {values.dtype}: end with .float()")
+            raise self._wrong(query, f"must return floating-point numbers, not {values.dtype}: end with .float()")
         if self.is_mean:
             return self._within(query, values, self.bounds)
         columns = [self._within(query, values[:, i], bounds) for i, bounds in enumerate(self.bounds_of_parts)]
@@ -240,7 +234,10 @@ class Metric:
             reason = "a score must be finite: guard divisions by zero, as torch.where does"
         else:
             reason = f"it states the bounds [{bounds[0]:g}, {bounds[1]:g}], on which the rule `exact` relies: state wider ones"
-        raise SycamError(f"metric {self.name!r} returned {shown}{more}; {reason}")
+        raise OracleError(f"metric {self.name!r} returned {shown}{more}; {reason}", images=[names[job] for job in bad])
+
+    def _wrong(self, query: Query, what: str) -> OracleError:
+        return OracleError(f"metric {self.name!r} {what}; {asked_about(query.names)}", images=query.names)
 
 
 METRICS: dict[str, Metric] = {}
@@ -340,7 +337,7 @@ def _at_level(base: Metric, name: str, text: str) -> Metric:
         raise SycamError(f"{name}: a level is a number from 0, below 1, such as {base.name}@0.5")
     compute: Callable[..., Tensor] = base.compute
     doc = f"{base.doc} Heatmaps are binarised at {level:g}, S > {level:g}, instead of their mean."
-    return replace(base, name=name, compute=partial(compute, level=level), doc=doc, spec=name)
+    return replace(base, name=name, compute=partial(compute, level=level), doc=doc)
 
 
 def list_metrics(pattern: str = "*") -> list[str]:

@@ -2,6 +2,7 @@
 
 from .cache import TerminalCache
 from .drawer import Drawable, Drawer
+from .failures import Failures
 from .metric_oracle import MetricOracle, Spent
 
-__all__ = ["Drawable", "Drawer", "MetricOracle", "Spent", "TerminalCache"]
+__all__ = ["Drawable", "Drawer", "Failures", "MetricOracle", "Spent", "TerminalCache"]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from sycam.errors import SycamError
+from sycam.errors import OracleError, SycamError
 from sycam.heatmap import post
 from sycam.images import ImageSet
 from sycam.metrics.protocol import DEFAULT, Protocol
@@ -137,8 +137,19 @@ class MetricOracle:
         """
         return self.score_each(maps, places, cams)[0]
 
-    def score_each(self, maps: Tensor, places: Tensor, cams: Sequence[Drawable] | None = None) -> list[Tensor]:
-        """As `score`, for every metric in order."""
+    def score_each(
+        self,
+        maps: Tensor,
+        places: Tensor,
+        cams: Sequence[Drawable] | None = None,
+        lost: dict[str, OracleError] | None = None,
+        stop: bool = False,
+    ) -> list[Tensor]:
+        """As `score`, for every metric in order.
+
+        Where a metric fails this raises, or, where `lost` is given, adds the error there by the metric's name: that metric has
+        NaN then, and the others have their scores; with `stop` only as far as all had come by then, image by image.
+        """
         if self.redraws and (cams is None or len(cams) != len(maps)):
             names = ", ".join(metric.name for metric in self.metrics if metric.redraws)
             raise SycamError(f"{names}: heatmaps are drawn on other images too, so score must be given the {len(maps)} CAMs")
@@ -156,12 +167,14 @@ class MetricOracle:
         order = first[(first % images * candidates + first // images).argsort()]
         unit = self.cache.unit[places.cpu()][(order % images).cpu()]
         values = [
-            torch.empty(len(flat), *([len(one.parts)] if one.parts else []), dtype=torch.float64, device=maps.device)
+            torch.full((len(flat), *([len(one.parts)] if one.parts else [])), torch.nan, dtype=torch.float64, device=maps.device)
             for one in self.metrics
         ]
         for together in within_units(unit, self._jobs_at_once()):
+            if lost and stop:
+                break
             jobs = order[together.to(maps.device)]
-            found = self._ask(flat[jobs], places.to(maps.device)[image[jobs]], drawer, candidate[jobs])
+            found = self._ask(flat[jobs], places.to(maps.device)[image[jobs]], drawer, candidate[jobs], lost)
             for known, new in zip(values, found, strict=True):
                 known[jobs] = new
         self.spent.asked += len(flat)
@@ -172,7 +185,9 @@ class MetricOracle:
         budget = BYTES_OF_HEATMAPS * (1 if self.cache.network.device.type == "cpu" else 4)
         return max(self.batch, budget // (4 * self._size[0] * self._size[1]) // self.batch * self.batch)
 
-    def _ask(self, maps: Tensor, places: Tensor, drawer: Drawer | None, candidates: Tensor) -> list[Tensor]:
+    def _ask(
+        self, maps: Tensor, places: Tensor, drawer: Drawer | None, candidates: Tensor, lost: dict[str, OracleError] | None
+    ) -> list[Tensor]:
         """Each metric of jobs: maps [M, h, w], each on the image at `places` [M] and of the candidate at `candidates` [M]; [M] or
         [M, P] float64."""
         used, index = places.unique(return_inverse=True)
@@ -197,7 +212,7 @@ class MetricOracle:
                 redraw=None if drawer is None else redraw, curves=self._curves,
             )  # fmt: skip
             try:
-                found = {place: self.metrics[place](query).double() for place in order}
+                found = {place: self._answer(self.metrics[place], query, lost) for place in order}
                 return [found[place] for place in range(len(found))]
             except torch.OutOfMemoryError:
                 if self.batch == 1:
@@ -205,6 +220,18 @@ class MetricOracle:
                 self.batch //= 2
                 self.spent.halvings += 1
                 torch.cuda.empty_cache()
+
+    def _answer(self, metric: Metric, query: Query, lost: dict[str, OracleError] | None) -> Tensor:
+        """[N] or [N, P] float64; NaN of a metric that fails or has failed before, where `lost` takes it."""
+        if lost is None or metric.name not in lost:
+            try:
+                return metric(query).double()
+            except OracleError as error:
+                if lost is None:
+                    raise
+                lost[metric.name] = error
+        shape = (len(query), *([len(metric.parts)] if metric.parts else []))
+        return torch.full(shape, torch.nan, dtype=torch.float64, device=query.heatmaps.device)
 
     def _probabilities(self, images: Tensor) -> Tensor:
         self.spent.passes += len(images)

@@ -1,7 +1,8 @@
 """Units: the parts of a set of images that are computed each on its own, so that scores do not depend on who computes them.
 
-What a network returns for an image depends, in the last bits, on how many images go through it together. Every batch therefore lies
-within one unit, and a unit's batches are the same whether one process holds all units or each of n workers holds some.
+What a network returns for an image depends, in its last bits, on how many images go through it together. Every batch therefore
+lies within one unit, and a unit's batches are the same whether one process holds all units or each of n workers holds some. The
+bits also depend on the threads of the process that computes them; they are equal where every process has as many.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ UNITS = 16
 
 
 def unit_of(count: int) -> Tensor:
-    """The unit of each of `count` images in order, int64 [count], ascending: consecutive images, in units of one size or one more.
+    """The unit of each of `count` images in order, int64 [count], ascending; units have one size, or one image more.
 
     >>> unit_of(40).bincount().tolist()
     [3, 2, 3, 2, 3, 2, 3, 2, 3, 2, 3, 2, 3, 2, 3, 2]

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from sycam.cams import file_text
-from sycam.errors import SycamError
+from sycam.errors import OracleError, SycamError
 from sycam.metrics.protocol import protocol_text
 from sycam.oracle import MetricOracle, TerminalCache
 from sycam.pictures import explain_figure, gallery
@@ -53,6 +53,16 @@ class RunFolder:
     def journal(self) -> Path:
         """The log of every candidate, merge and undecided pair."""
         return self.path / "journal.sqlite"
+
+    @property
+    def failures(self) -> Path:
+        """The tracebacks of oracles that failed, where any did."""
+        return self.path / "oracle-errors.txt"
+
+    def log_failure(self, error: OracleError) -> None:
+        """Adds a failure of an oracle with its own traceback."""
+        with self.failures.open("a", encoding="utf-8") as log:
+            log.write(f"{error}\n{error.details}\n\n" if error.details else f"{error}\n\n")
 
     def write(self, result: Result, cache: TerminalCache, oracle: MetricOracle) -> None:
         """Everything but the journal, which was written as the run went.

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Union
+from functools import partial
+from pathlib import Path
+from typing import Any, Union
 
 from sycam.errors import SycamError
 from sycam.metrics.arithmetic import is_arithmetic, weighted_sum
-from sycam.metrics.plugin import load_oracle
-from sycam.metrics.registry import Metric, list_metrics
+from sycam.metrics.plugin import installed_metrics, is_oracle, load_oracle
+from sycam.metrics.registry import METRICS, Metric, list_metrics
 from sycam.metrics.registry import metric as metric_named
 from sygus import Grammar, Problem, Term
 from sygus.errors import nearest
@@ -63,19 +65,57 @@ class Goals:
         return grammar if self.cost == SIZE else grammar.by_weight(self.cost, problem.weights[self.cost].default)
 
 
-def find_metric(metric: str | Metric) -> Metric:
-    """The metric of that name, a weighted sum of such, or the user's own in `file.py:Name`."""
+def find_metric(metric: str | Metric, *, folder: Path | None = None, timeout: float | None = None) -> Metric:
+    """The metric of that name, the user's own as `load_oracle` finds it (by `file.py:Name`, as a program, or installed), or a
+    weighted sum of such.
+
+    Args:
+        folder: where a relative path is looked for before the working folder.
+        timeout: seconds that an oracle of the user's own may need for a query.
+    """
     if isinstance(metric, Metric):
         return metric
     if not isinstance(metric, str):
         raise SycamError(f"a metric is a name, file.py:Name or a Metric, not {type(metric).__name__}")
-    if ":" in metric:
-        return replace(load_oracle(metric), spec=metric)
-    return replace(weighted_sum(metric), spec=metric) if is_arithmetic(metric) else metric_named(metric)
+    if metric in METRICS:
+        return metric_named(metric)
+    recipe = {"find": metric, "folder": None if folder is None else str(folder), "timeout": timeout}
+    if is_oracle(metric, folder):
+        return replace(load_oracle(metric, folder=folder, timeout=timeout), recipe=recipe)
+    if is_arithmetic(metric):
+        return replace(weighted_sum(metric, partial(find_metric, folder=folder, timeout=timeout)), recipe=recipe)
+    return replace(load_oracle(metric) if ":" in metric else metric_named(metric), recipe=recipe)
 
 
-def find_metrics(specs: Sequence[str]) -> list[Metric]:
-    """The metrics that names, patterns (`average-[dg]*`, `all`) and sums name, each once.
+def find_again(recipe: Mapping[str, Any]) -> Metric:
+    """The metric that has this recipe, in another process.
+
+    >>> find_again(find_metric("0.5*iou - 0.5*average-drop").recipe).name
+    '0.5*iou-0.5*average-drop'
+    """
+    folder = None if recipe["folder"] is None else Path(recipe["folder"])
+    own = recipe.get("own", {})
+    if not own:
+        return find_metric(recipe["find"], folder=folder, timeout=recipe["timeout"])
+    return _sum_of_own(recipe["find"], {name: find_again(inner) for name, inner in own.items()}, recipe["timeout"])
+
+
+def _sum_of_own(text: str, own: Mapping[str, Metric], timeout: float | None) -> Metric:
+    """A sum in which oracles of the user's own stand by their names."""
+    recipe = {"find": text, "folder": None, "timeout": timeout, "own": {name: made.recipe for name, made in own.items()}}
+    return replace(weighted_sum(text, lambda name: own.get(name) or find_metric(name, timeout=timeout)), recipe=recipe)
+
+
+def find_metrics(
+    specs: Sequence[str], *, timeout: float | None = None, warn: Callable[[str], None] = lambda message: None
+) -> list[Metric]:
+    """The metrics that names, patterns (`average-[dg]*`, `all`) and sums name, each once. A sum may use the name of an oracle
+    that is among them.
+
+    Args:
+        specs: as `find_metric` takes them, and patterns of the names of registered metrics and installed oracles.
+        timeout: seconds that an oracle of the user's own may need for a query.
+        warn: told of installed oracles that match a pattern and cannot be loaded; they are left out.
 
     Raises:
         SycamError: a name of none, or a pattern that none matches.
@@ -83,15 +123,25 @@ def find_metrics(specs: Sequence[str]) -> list[Metric]:
     >>> [metric.name for metric in find_metrics(["average-[dg]*", "iou", "average-drop"])]
     ['average-drop', 'average-gain', 'iou']
     """
-    found: dict[str, Metric] = {}
-    for spec in specs:
-        names = list_metrics("*" if spec == "all" else spec)  # a name matches itself; a sum and a file match nothing
-        for made in [metric_named(name) for name in names] or [find_metric(spec)]:
-            found[made.name] = made
-    return list(found.values())
+    own = {made.name: made for made in (find_metric(spec, timeout=timeout) for spec in specs if is_oracle(spec))}
+
+    def find(spec: str) -> list[Metric]:
+        pattern = "*" if spec == "all" else spec  # a name matches itself; a sum and a file match nothing
+        matched = [metric_named(name) for name in list_metrics(pattern)]
+        if spec == "all" or GLOB in spec or "[" in spec:
+            matched += installed_metrics(warn, pattern, timeout=timeout)
+        if matched:
+            return matched
+        if is_arithmetic(spec) and not is_oracle(spec):
+            return [_sum_of_own(spec, own, timeout)]
+        return [own.get(spec) or find_metric(spec, timeout=timeout)]
+
+    return list({made.name: made for spec in specs for made in find(spec)}.values())
 
 
-def find_goals(problem: Problem, metric: str | Metric | None = None, cost: str | None = None) -> Goals:
+def find_goals(
+    problem: Problem, metric: str | Metric | None = None, cost: str | None = None, *, timeout: float | None = None
+) -> Goals:
     """What a run on a file searches for.
 
     Args:
@@ -99,6 +149,7 @@ def find_goals(problem: Problem, metric: str | Metric | None = None, cost: str |
         metric: a metric instead of the file's objective; where neither is given, it is average-gain.
         cost: a weight of the file, or "size": what orders the enumeration. By default the weight that the objective minimises,
             or the only one that the file declares, or the size.
+        timeout: seconds that an oracle of the user's own may need for a query; None for what it says itself.
 
     Raises:
         SycamError, SygusError: an unknown metric or weight; an objective that no run can obey, with its place.
@@ -113,13 +164,13 @@ def find_goals(problem: Problem, metric: str | Metric | None = None, cost: str |
     """
     objective = problem.objective
     if metric is not None or objective is None:
-        found = find_metric(DEFAULT if metric is None else metric)
+        found = find_metric(DEFAULT if metric is None else metric, timeout=timeout)
         note = "" if objective is None else f"{objective.place}: {found.name} is searched for, instead of the file's objective"
         return Goals((found,), _cost(problem, cost, None), note)
     if objective.combination == "pareto":
         raise problem.error("goals combine by :lexico only; :pareto needs an archive of candidates, which sycam does not "
                             "have yet", objective.place)  # fmt: skip
-    order = tuple(_goal(goal, problem) for goal in objective.goals)
+    order = tuple(_goal(goal, problem, timeout) for goal in objective.goals)
     names = [goal.name for goal in order]
     for position, goal in enumerate(order):
         if goal.name in names[:position]:
@@ -133,7 +184,7 @@ def find_goals(problem: Problem, metric: str | Metric | None = None, cost: str |
     return Goals(order, _cost(problem, cost, order[costs[0]].name if costs else None))
 
 
-def _goal(goal: FileGoal, problem: Problem) -> Goal:
+def _goal(goal: FileGoal, problem: Problem, timeout: float | None) -> Goal:
     target, term = problem.targets[0], goal.term
     if term.name in problem.weights and not term.args:
         if goal.direction != "min":
@@ -146,7 +197,7 @@ def _goal(goal: FileGoal, problem: Problem) -> Goal:
             f"{target.name}) or (_ {next(iter(problem.weights), 'cost')} {target.name}); found {term}", goal.place,
         )  # fmt: skip
     try:
-        found = find_metric(oracle.implementation)
+        found = find_metric(oracle.implementation, folder=Path(problem.file).parent, timeout=timeout)
     except SycamError as error:
         raise problem.error(str(error), oracle.place) from None
     wanted = "max" if found.direction == "high" else "min"

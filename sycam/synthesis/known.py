@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 import sygus
 from sycam import cams as cam_names
 from sycam.cams import Cam
-from sycam.oracle import MetricOracle
+from sycam.errors import OracleError
+from sycam.oracle import Failures, MetricOracle
 from sycam.run.result import Row
 from sygus import ClassLearner, Equivalence
 from sygus.automaton import Automaton
@@ -32,20 +32,34 @@ class Known:
     lawful: bool = True
 
 
-def known_rows(problem: CamProblem, oracle: MetricOracle, laws: ConstraintOracle | None) -> list[Known]:
-    """Every known CAM over the grammar's terminals, scored on the search images. One that breaks a law is not derived."""
+def known_rows(problem: CamProblem, oracle: MetricOracle, laws: ConstraintOracle | None, failures: Failures) -> list[Known]:
+    """Every known CAM over the grammar's terminals, scored on the search images. One that breaks a law is not derived, and one on
+    which the oracle fails is left out."""
     available = {"A", *problem.terminals}
     fitting = [cam for cam in cam_names.known_cams().values() if set(cam.terminals) <= available]
     if not fitting:
         return []
-    places = torch.arange(len(oracle.cache))
     maps, finite = oracle.maps([cam.term for cam in fitting])
-    values = oracle.score(maps, places, [cam.term for cam in fitting])
-    rows = [Known(cam, values[i], problem.derives(cam)) for i, cam in enumerate(fitting) if bool(finite[i].all())]
+    values, failed = _scores(fitting, maps, oracle, failures)
+    drawn = [i for i in range(len(fitting)) if bool(finite[i].all()) and i not in failed]
+    rows = [Known(fitting[i], values[i], problem.derives(fitting[i])) for i in drawn]
     for row in rows:
         row.lawful = laws is None or _obeys(row.cam, problem, laws)
         row.derived = row.derived and row.lawful
     return rows
+
+
+def _scores(
+    cams: list[Cam], maps: Tensor, oracle: MetricOracle, failures: Failures
+) -> tuple[Tensor, dict[int, OracleError | None]]:
+    """Scores of CAMs on all images of the oracle, and of which CAMs there are none, by their places; see `Failures.attempt`."""
+    parts = len(oracle.metric.parts)
+
+    def ask(rows: Tensor, images: Tensor) -> Tensor:
+        chosen = maps[rows.to(maps.device)][:, images.to(maps.device)]
+        return oracle.score(chosen, images, [cams[i].term for i in rows.tolist()])
+
+    return failures.attempt(ask, len(cams), len(oracle.cache), parts=parts)
 
 
 def _obeys(cam: Cam, problem: CamProblem, laws: ConstraintOracle) -> bool:
@@ -56,8 +70,10 @@ def _obeys(cam: Cam, problem: CamProblem, laws: ConstraintOracle) -> bool:
     return laws.verdict(form).status == "lawful"
 
 
-def best_known(known: list[Known], ranking: Ranking, problem: CamProblem, costs: Automaton) -> Incumbent | None:
-    """λ starts as the best known CAM that the grammar derives."""
+def best_known(
+    known: list[Known], ranking: Ranking, problem: CamProblem, costs: Automaton, failures: Failures
+) -> Incumbent | None:
+    """λ starts as the best known CAM that the grammar derives. One on which the oracle of a further goal fails is passed over."""
     best: Incumbent | None = None
     for row in known:
         term = problem.form(row.cam)
@@ -66,8 +82,8 @@ def best_known(known: list[Known], ranking: Ranking, problem: CamProblem, costs:
             continue
         oracle = ranking.oracles[0]
         score, maps = float(oracle.metric.aggregate(row.values)), oracle.maps([term])[0]
-        outcome = ranking.compare(cost, score, maps, best.marks if best else None, term)
-        if outcome.wins:
+        outcome, _ = ranking.attempt(failures, cost, score, maps, best.marks if best else None, term)
+        if outcome is not None and outcome.wins:
             best = Incumbent(term, cost, row.values, score, 0, 0.0, row.cam.name, outcome.marks)
     return best
 
@@ -89,18 +105,25 @@ def mark_derived(
 
 
 def table_rows(
-    best: Incumbent, problem: CamProblem, known: list[Known], oracles: list[MetricOracle], heatmaps: SameHeatmap | None
-) -> tuple[list[Row], str]:
-    """The final table: the answer, then the known CAMs, on search and held-out images; and a warning about an answer that
-    draws nothing."""
+    best: Incumbent,
+    problem: CamProblem,
+    known: list[Known],
+    oracles: list[MetricOracle],
+    heatmaps: SameHeatmap | None,
+    failures: Failures,
+) -> tuple[list[Row], list[str]]:
+    """The final table: the answer, then the known CAMs, on search and held-out images; and warnings about failures of the oracle
+    and an answer that draws nothing."""
     answer = Cam(problem.target.name, best.term, "synthesised")
     if best.name:
         answer = Cam(best.name, best.term, "known.sy")
     listed = [Known(answer, best.values, True), *(k for k in known if k.cam.name != best.name)]
-    held_out = None
+    held_out: Tensor | None = None
+    warnings: list[str] = []
     maps, finite = oracles[-1].maps([k.cam.term for k in listed])
     if len(oracles) > 1:
-        held_out = oracles[1].score(maps, torch.arange(len(oracles[1].cache)), [k.cam.term for k in listed])
+        held_out, kept, warnings = _held_out(listed, maps, oracles[1], failures)
+        listed, maps, finite = [listed[i] for i in kept], maps[kept], finite[kept]
     twins = heatmaps.known(best.term) if heatmaps else []
     rows = [
         Row(
@@ -112,10 +135,22 @@ def table_rows(
     part, broken = ("held-out" if len(oracles) > 1 else "search"), int((~finite[0]).sum())
     empty = int((maps[0].flatten(1).amax(1) == 0).sum())
     if broken:
-        return rows, f"the answer is NaN or infinite on {broken} of {len(finite[0])} {part} images, and draws nothing there"
-    if empty:
-        return (
-            rows,
-            f"the answer's heatmap is empty on {empty} of {len(finite[0])} {part} images: look at what the metric rewards",
+        warnings.append(f"the answer is NaN or infinite on {broken} of {len(finite[0])} {part} images, and draws nothing there")
+    elif empty:
+        warnings.append(
+            f"the answer's heatmap is empty on {empty} of {len(finite[0])} {part} images: look at what the metric rewards"
         )
-    return rows, ""
+    return rows, warnings
+
+
+def _held_out(
+    listed: list[Known], maps: Tensor, oracle: MetricOracle, failures: Failures
+) -> tuple[Tensor | None, list[int], list[str]]:
+    """Scores on held-out images of the answer, which is the first, and of the known CAMs on which the oracle does not fail; the
+    places of these; and warnings about the others. No scores at all where it fails on the answer, or is asked no more."""
+    values, failed = _scores([k.cam for k in listed], maps, oracle, failures)
+    if 0 in failed or failures.given_up is not None:
+        return None, [*range(len(listed))], [f"there are no scores on held-out images: {failed.get(0) or failures.given_up}"]
+    kept = [i for i in range(len(listed)) if i not in failed]
+    lost = [f"{listed[i].cam.name} is left out of the table: {error}" for i, error in sorted(failed.items())]
+    return values[kept], kept, lost

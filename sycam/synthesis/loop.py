@@ -15,7 +15,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from sycam.oracle import MetricOracle
+from sycam.errors import OracleError
+from sycam.oracle import Failures, MetricOracle
 from sygus import Candidate, Term
 from sygus.constraints import ConstraintOracle
 
@@ -51,7 +52,8 @@ class Tried:
 
     It is "accepted", "rejected", "invalid", "same-heatmap" (as an earlier one, proved), "same-on-images" (as an earlier one on
     the images of the search, bit for bit), or was never scored: "unlawful" (it breaks a law of the file) or "law-undecided" (it
-    is neither proved to obey one nor refuted).
+    is neither proved to obey one nor refuted). "oracle-error" is one about which an oracle gave no number; "unfinished" one
+    of the batch in which the run stopped for such an error.
     """
 
     number: int
@@ -78,6 +80,7 @@ class Search:
     invalid: int = 0
     unlawful: int = 0
     law_undecided: int = 0
+    oracle_errors: int = 0
     stopped_by: str = ""
 
     @property
@@ -98,6 +101,7 @@ def search(
     at_once: int = 32,
     laws: ConstraintOracle | None = None,
     heatmaps: SameHeatmap | None = None,
+    failures: Failures | None = None,
     on_batch: Callable[[Search, list[Tried]], None] = lambda state, tried: None,
 ) -> Search:
     """Finds the candidate that scores best on the oracle's images.
@@ -113,6 +117,7 @@ def search(
         at_once: candidates that are scored together.
         laws: what a candidate must be proved to obey; None where the file states no law.
         heatmaps: which candidates are proved to draw the heatmap of an earlier one; None to ask the images only.
+        failures: how failures of the oracle are taken; None raises the first.
         on_batch: told after each batch.
     """
     metric, state = oracle.metric, Search(start, [start] if start else [])
@@ -124,6 +129,8 @@ def search(
     try:
         while True:
             reason = budget.spent(state.weighed, oracle.spent.passes)
+            if failures is not None and failures.given_up is not None:
+                reason = "an error of the oracle"
             if reason is None and target is not None and state.incumbent and not metric.better(target, state.incumbent.score):
                 reason = f"target {target:g} reached"
             if reason is not None:
@@ -138,10 +145,17 @@ def search(
             marks = state.incumbent.marks if state.incumbent else None
             threshold = ranking.threshold(marks, [candidate.cost for _, candidate in fresh])
             terms = [candidate.term for _, candidate in fresh]
-            scored = score_exactly(oracle, maps, witnesses.stages(), threshold, terms) if fresh else []
+            scored = score_exactly(oracle, maps, witnesses.stages(), threshold, terms, failures) if fresh else []
             for place, ((number, candidate), result) in enumerate(zip(fresh, scored, strict=True)):
                 incumbent, marks = state.incumbent, state.incumbent.marks if state.incumbent else None
-                outcome = ranking.compare(candidate.cost, result.total, maps[place : place + 1], marks, candidate.term)
+                outcome, error = None, result.error
+                if not result.failed:
+                    outcome, error = ranking.attempt(
+                        failures, candidate.cost, result.total, maps[place : place + 1], marks, candidate.term
+                    )
+                if outcome is None:
+                    tried.append(_failed(number, candidate, result, error))
+                    continue
                 if outcome.wins and result.total is not None:
                     state.incumbent = Incumbent(
                         candidate.term, candidate.cost, result.values, result.total, number, budget.elapsed, marks=outcome.marks
@@ -150,7 +164,8 @@ def search(
                 elif incumbent is not None and metric.is_mean:  # of a metric that is no mean, no image alone shows a loss
                     witnesses.add(_most_telling(oracle, result, incumbent))
                 tried.append(_record(number, candidate, result, outcome))
-            state.rejected_early += sum(result.total is None for result in scored)
+            state.rejected_early += sum(result.total is None and not result.failed for result in scored)
+            state.oracle_errors += sum(t.status == "oracle-error" for t in tried)
             state.same_heatmap += sum(t.status == "same-heatmap" for t in tried)
             state.same_on_images += sum(t.status == "same-on-images" for t in tried)
             state.invalid += sum(t.status == "invalid" for t in tried)
@@ -161,6 +176,11 @@ def search(
         reason = "interrupted"
     state.stopped_by = reason
     return state
+
+
+def _failed(number: int, candidate: Candidate, result: Scored, error: OracleError | None) -> Tried:
+    status, reason = ("unfinished", "the run stopped") if error is None else ("oracle-error", str(error))
+    return Tried(number, candidate.term, candidate.cost, status, seen=result.seen, reason=reason)
 
 
 def _batch(

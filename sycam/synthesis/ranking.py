@@ -9,8 +9,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from sycam.errors import OracleError
 from sycam.metrics.registry import Metric
-from sycam.oracle import MetricOracle
+from sycam.oracle import Failures, MetricOracle
 from sygus import Term
 
 from .goals import Cost, Goal
@@ -85,6 +86,20 @@ class Ranking:
             if _better(goal, mark, values[-1]):
                 break
         return Outcome(False, tuple(values))
+
+    def attempt(
+        self,
+        failures: Failures | None,
+        cost: int,
+        score: float | None,
+        maps: Tensor,
+        marks: tuple[float, ...] | None,
+        term: Term | None = None,
+    ) -> tuple[Outcome | None, OracleError | None]:
+        """As `compare`, or why an oracle of a further goal gave no answer; neither where it is not asked any more."""
+        if failures is None or len(self.oracles) == 1:  # no oracle is asked to compare
+            return self.compare(cost, score, maps, marks, term), None
+        return failures.once(lambda: self.compare(cost, score, maps, marks, term))
 
     def oracle(self, metric: Metric) -> MetricOracle:
         """What measures `metric`."""

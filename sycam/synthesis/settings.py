@@ -9,6 +9,7 @@ from pathlib import Path
 from sycam.errors import SycamError
 from sycam.metrics.protocol import Protocol, find_protocol
 from sycam.terminals import TerminalSettings
+from sycam.workers.crew import Crew
 from sygus import LEARNERS
 
 
@@ -26,6 +27,9 @@ class Settings:
         batch: masked images per pass, None for what suits the device (`MetricOracle`).
         terminals: samples, steps and orderings of terminals; None for the defaults with this seed.
         dump_smt2: a folder for the queries that cvc5 leaves undecided.
+        on_error: "stop" or "skip": what happens when an oracle fails on a candidate; see `Failures`. oracle_timeout: seconds that
+            an oracle of the user's own may need for a query, None for what it says itself.
+        workers, ray: who scores, see `Crew`; None and None for this process.
     """
 
     budget: str | int = 500
@@ -40,6 +44,19 @@ class Settings:
     dump_smt2: Path | None = None
     terminals: TerminalSettings | None = None
     protocol: str | Path | Protocol | None = None
+    on_error: str = "stop"
+    oracle_timeout: float | None = None
+    workers: int | str | None = None
+    ray: str | None = None
+
+    @property
+    def crew(self) -> Crew:
+        """Who scores.
+
+        Raises:
+            SycamError: no such number of workers.
+        """
+        return Crew(self.workers, self.ray)
 
     @property
     def the_protocol(self) -> Protocol:
@@ -64,9 +81,16 @@ class Settings:
             "held_out": (self.held_out, 0 <= self.held_out < 1, "a share, at least 0 and below 1"),
             "seed": (self.seed, isinstance(self.seed, int) and 0 <= self.seed < 2**63, "a whole number from 0 below 2^63"),
             "classes": (self.classes, self.classes in (None, "predicted", "labelled"), "'predicted' or 'labelled'"),
+            "on_error": (self.on_error, self.on_error in ("stop", "skip"), "'stop' or 'skip'"),
+            "oracle_timeout": (
+                self.oracle_timeout,
+                self.oracle_timeout is None or 0 < self.oracle_timeout < math.inf,
+                "a number of seconds above 0",
+            ),
             "batch": (self.batch, self.batch is None or self.batch >= 1, "at least 1 image"),
         }
         for name, (value, fits, wanted) in accepted.items():
             if not fits:
                 raise SycamError(f"{name.replace('_', '-')} must be {wanted}, not {value!r}")
+        _ = self.crew
         return self

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from sycam.oracle import Drawable, MetricOracle
+from sycam.errors import OracleError
+from sycam.oracle import Drawable, Failures, MetricOracle
 
 SLACK = 1e-12  # of float64 sums; candidates that tie within it are scored to the end, and further goals or the order decide
 
@@ -22,12 +23,15 @@ class Scored:
         seen: images asked.
         total: the score on all images, or None where the candidate was rejected before the last one.
         bound: the best score that it could still have had.
+        failed: whether the oracle gave no answer about it; error: why, None where it was not asked any more.
     """
 
     values: Tensor
     seen: int
     total: float | None
     bound: float
+    failed: bool = False
+    error: OracleError | None = None
 
 
 def score_exactly(
@@ -36,6 +40,7 @@ def score_exactly(
     stages: Sequence[Tensor],
     threshold: float | None,
     cams: Sequence[Drawable] | None = None,
+    failures: Failures | None = None,
 ) -> list[Scored]:
     """Scores candidates stage by stage and drops each as soon as it cannot beat `threshold`.
 
@@ -48,6 +53,7 @@ def score_exactly(
         stages: the images in order, in parts that together are all N.
         threshold: the score to beat; None rejects nothing.
         cams: the candidates, C of them, for a metric that draws them on other images.
+        failures: how failures of the oracle are taken; None raises the first.
     """
     metric, count = oracle.metric, maps.shape[1]
     perfect = metric.best_parts()
@@ -55,10 +61,13 @@ def score_exactly(
     bounds = torch.full((len(maps),), metric.perfect, dtype=torch.float64)
     alive, seen = torch.arange(len(maps)), 0
     seen_by = torch.zeros(len(maps), dtype=torch.int64)
+    failed: dict[int, OracleError | None] = {}
     for stage in stages:
-        place = stage.to(maps.device)
-        living = None if cams is None else [cams[i] for i in alive.tolist()]
-        values[alive[:, None], stage] = oracle.score(maps[alive.to(maps.device)][:, place], stage, living)
+        found, lost = _ask(oracle, maps, alive, stage, cams, failures)
+        values[alive[:, None], stage] = found
+        if lost:
+            failed.update({int(alive[row]): error for row, error in lost.items()})
+            alive = alive[[row for row in range(len(alive)) if row not in lost]]
         seen += len(stage)
         seen_by[alive] = seen
         unseen = perfect * (count - seen) if seen < count else torch.zeros_like(perfect)
@@ -70,6 +79,30 @@ def score_exactly(
         if not len(alive):
             break
     return [
-        Scored(values[i], int(seen_by[i]), float(bounds[i]) if seen_by[i] == count else None, float(bounds[i]))
+        Scored(
+            values[i], int(seen_by[i]), float(bounds[i]) if seen_by[i] == count else None, float(bounds[i]), i in failed,
+            failed.get(i),
+        )
         for i in range(len(maps))
-    ]
+    ]  # fmt: skip
+
+
+def _ask(
+    oracle: MetricOracle,
+    maps: Tensor,
+    alive: Tensor,
+    stage: Tensor,
+    cams: Sequence[Drawable] | None,
+    failures: Failures | None,
+) -> tuple[Tensor, dict[int, OracleError | None]]:
+    """The scores of living candidates on a stage, [alive, stage] or with parts [alive, stage, P], and those of them that have
+    none."""
+
+    def ask(rows: Tensor, columns: Tensor) -> Tensor:
+        chosen, living = maps[alive[rows].to(maps.device)], alive[rows].tolist()
+        asked = None if cams is None else [cams[place] for place in living]
+        return oracle.score(chosen[:, stage[columns].to(maps.device)], stage[columns], asked)
+
+    if failures is None:
+        return ask(torch.arange(len(alive)), torch.arange(len(stage))), {}
+    return failures.attempt(ask, len(alive), len(stage), parts=len(oracle.metric.parts))

@@ -15,18 +15,19 @@ from torch import Tensor, nn
 
 import sygus
 from sycam import cams as cam_names
-from sycam.errors import SycamError
+from sycam.errors import OracleError, SycamError
 from sycam.heatmap import SCALE_FREE
 from sycam.images import ImageSet, ImageSource
 from sycam.metrics.protocol import Protocol
 from sycam.metrics.registry import Metric
 from sycam.network import Network
-from sycam.oracle import MetricOracle, TerminalCache
+from sycam.oracle import Failures, MetricOracle, TerminalCache
 from sycam.run.folder import RunFolder
 from sycam.run.journal import Journal
 from sycam.run.manifest import manifest
 from sycam.run.result import Result, Row
 from sycam.run.verdict import verdict
+from sycam.workers import Pool, RemoteCache, oracle_on
 from sygus import ClassLearner, Equivalence, Solver
 from sygus.automaton import Automaton
 from sygus.constraints import ConstraintOracle, still_assumed
@@ -106,7 +107,7 @@ def synthesize(
     clock = _Clock(observer or Observer())
     path = cam_names.find_grammar(grammar)
     problem = read_problem(path)
-    goals = find_goals(problem.problem, metric, settings.cost)
+    goals = find_goals(problem.problem, metric, settings.cost, timeout=settings.oracle_timeout)
     chosen, ordered = goals.metric, goals.grammar(problem.problem)
     if goals.note:
         clock.observer.warn(goals.note)
@@ -126,57 +127,64 @@ def synthesize(
             pool = usable(pool, wanted, clock.observer)
         check_labels(pool, network, protocol.classes)
         parts = parts_of(pool, settings)
-    with clock.phase("terminals"):
-        caches = _caches(parts, problem, network, settings, clock.observer)
-        context, warnings = problem.verified(caches)
-        for warning in warnings:
-            clock.observer.warn(warning)
-        warnings = [*network.notes, *warnings]
-    oracles = [MetricOracle(cache, chosen, settings.batch, protocol) for cache in caches]
-    rankings = [_ranking(goals, oracle) for oracle in oracles]
-    if rankings[0].cost_first and settings.learner != "bottom-up":
-        raise SycamError(f"the first goal is a cost, and the learner {settings.learner!r} is not in order of cost: use bottom-up")
-    folder = RunFolder.create(Path(out)) if out is not None else None
-    with Journal(folder.journal if folder else None) as journal, Solver() as solver:
-        laws = ConstraintOracle(problem.laws, context, solver, settings.seed) if problem.laws else None
-        with clock.phase("known CAMs"):
-            known = known_rows(problem, oracles[0], laws)
-            start = best_known(known, rankings[0], problem, Automaton.of(ordered))
-        merging, unused = still_assumed(problem.laws, context, solver)
-        for warning in unused:
-            clock.observer.warn(warning)
-        warnings += unused
-        classes = Equivalence(
-            merging, problem.inputs(), solver, settings.seed, on_merge=journal.merge, on_undecided=journal.undecided
-        )
-        learner = sygus.learner(settings.learner, ordered, settings.max_size, equivalence=classes, seed=settings.seed)
-        heatmaps = _same_heatmap(classes, known, oracles[0], journal)
-        with clock.phase("search"):
-            budget.started = time.monotonic()
-
-            def watch(state: Search, tried: list[Tried]) -> None:
-                journal.candidates(tried)
-                clock.observer.progress(_progress(state, learner, classes, oracles[0], budget))
-
-            at_once = 32 if network.device.type == "cpu" else 128
-            found = search(
-                iter(learner), oracles[0], start, budget, ranking=rankings[0],
-                target=settings.target, seed=settings.seed, at_once=at_once, laws=laws, heatmaps=heatmaps, on_batch=watch,
-            )  # fmt: skip
-        if found.incumbent is None:
-            lawless = f", {found.unlawful} of them unlawful" if laws else ""
-            raise SycamError(
-                f"no term of {path} gives finite heatmaps within the budget ({found.candidates} tried{lawless}): raise --budget, "
-                f"or look at the grammar's {'constraints' if laws else 'divisions'}"
+    with settings.crew.pool(network, protocol, clock.observer.warn) as workers:
+        with clock.phase("terminals"):
+            caches = _caches(parts, problem, network, settings, clock.observer, workers)
+            context, warnings = problem.verified(caches)
+            for warning in warnings:
+                clock.observer.warn(warning)
+            warnings = [*network.notes, *warnings]
+        oracles = [oracle_on(cache, chosen, settings.batch, protocol) for cache in caches]
+        rankings = [_ranking(goals, oracle) for oracle in oracles]
+        if rankings[0].cost_first and settings.learner != "bottom-up":
+            raise SycamError(f"the first goal is a cost, and the learner {settings.learner!r} is not in order of cost: use bottom-up")
+        folder = RunFolder.create(Path(out)) if out is not None else None
+        failures = Failures(settings.on_error, folder.log_failure if folder else lambda error: None)
+        with Journal(folder.journal if folder else None) as journal, Solver() as solver:
+            laws = ConstraintOracle(problem.laws, context, solver, settings.seed) if problem.laws else None
+            with clock.phase("known CAMs"):
+                known = known_rows(problem, oracles[0], laws, failures)
+                start = best_known(known, rankings[0], problem, Automaton.of(ordered), failures)
+                for error in failures.found if failures.given_up is None else ():
+                    clock.observer.warn(f"a known CAM is left out: {error}")
+            merging, unused = still_assumed(problem.laws, context, solver)
+            for warning in unused:
+                clock.observer.warn(warning)
+            warnings += unused
+            classes = Equivalence(
+                merging, problem.inputs(), solver, settings.seed, on_merge=journal.merge, on_undecided=journal.undecided
             )
-        with clock.phase("held-out images"):
-            mark_derived(known, problem, classes, learner, heatmaps)
-            rows, empty = table_rows(found.incumbent, problem, known, oracles, heatmaps)
-            reached = _reached(found.incumbent, rows[0], rankings)
-            if empty:
-                clock.observer.warn(empty)
-                warnings.append(empty)
-        journal.commit()
+            learner = sygus.learner(settings.learner, ordered, settings.max_size, equivalence=classes, seed=settings.seed)
+            heatmaps = _same_heatmap(classes, known, oracles[0], journal)
+            with clock.phase("search"):
+                budget.started = time.monotonic()
+
+                def watch(state: Search, tried: list[Tried]) -> None:
+                    journal.candidates(tried)
+                    clock.observer.progress(_progress(state, learner, classes, oracles[0], budget))
+
+                at_once = 32 if network.device.type == "cpu" else 128
+                found = search(
+                    iter(learner), oracles[0], start, budget, ranking=rankings[0],
+                    target=settings.target, seed=settings.seed, at_once=at_once, laws=laws, heatmaps=heatmaps,
+                    failures=failures, on_batch=watch,
+                )  # fmt: skip
+            if found.incumbent is None and failures.given_up is not None:
+                raise failures.given_up
+            if found.incumbent is None:
+                lawless = f", {found.unlawful} of them unlawful" if laws else ""
+                raise SycamError(
+                    f"no term of {path} gives finite heatmaps within the budget ({found.candidates} tried{lawless}): raise --budget, "
+                    f"or look at the grammar's {'constraints' if laws else 'divisions'}"
+                )
+            with clock.phase("held-out images"):
+                mark_derived(known, problem, classes, learner, heatmaps)
+                rows, notes = table_rows(found.incumbent, problem, known, oracles, heatmaps, failures)
+                reached = _reached(found.incumbent, rows[0], rankings, failures)
+                for warning in notes:
+                    clock.observer.warn(warning)
+                warnings += notes
+            journal.commit()
     counts = _counts(found, learner, classes, heatmaps, oracles, network, clock) | _law_counts(found, laws)
     result = Result(
         found.incumbent.term, found.incumbent.score, chosen, network, rows, found, counts,
@@ -187,8 +195,24 @@ def synthesize(
         dump_undecided(classes, heatmaps, laws, settings.dump_smt2)
     if folder is not None:
         with clock.phase("writing"):
-            folder.write(result, caches[-1], oracles[-1])
+            shown = 0 if result.answer.held_out is None else -1
+            folder.write(result, caches[shown], oracles[shown])
+    if failures.given_up is not None:
+        raise _stopped(failures.given_up, result)
+    if failures.found:
+        log = f"; their tracebacks are in {folder.failures}" if folder else ""
+        clock.observer.warn(f"the oracle failed on {len(failures.found)} candidates, which are left out{log}")
     return result
+
+
+def _stopped(error: OracleError, result: Result) -> OracleError:
+    """The error that stopped a run, with what the run had found."""
+    kept = f"the best of {result.search.candidates} candidates so far and the journal are in {result.folder}"
+    stopped = OracleError(
+        f"{error}\n{kept}" if result.folder else str(error), images=error.images, details=error.details, timed_out=error.timed_out
+    )
+    stopped.result = result
+    return stopped
 
 
 def _network(model: str | nn.Module | Network, options: dict[str, Any], protocol: Protocol) -> Network:
@@ -210,7 +234,7 @@ def _plain(options: dict[str, Any]) -> dict[str, Any]:
 
 
 def _caches(
-    parts: list[ImageSet], problem: CamProblem, network: Network, settings: Settings, observer: Observer
+    parts: list[ImageSet], problem: CamProblem, network: Network, settings: Settings, observer: Observer, workers: Pool | None
 ) -> list[TerminalCache]:
     total, before, caches = sum(map(len, parts)), 0, []
     for part in parts:
@@ -219,7 +243,11 @@ def _caches(
         def step(done: int, before: int = before) -> None:
             observer.step(before + done, total)
 
-        caches.append(TerminalCache(network, part, problem.terminals, labels, on_batch=step, settings=settings.terminal_settings))
+        given = {"on_batch": step, "settings": settings.terminal_settings}
+        if workers is None:
+            caches.append(TerminalCache(network, part, problem.terminals, labels, **given))
+        else:
+            caches.append(RemoteCache(workers, network, part, problem.terminals, labels, **given))
         before += len(part)
     return caches
 
@@ -229,23 +257,25 @@ def _ranking(goals: Goals, oracle: MetricOracle) -> Ranking:
     return Ranking(goals.order, [oracle, *(oracle.of(metric) for metric in goals.metrics[1:])])
 
 
-def _reached(best: Incumbent, answer: Row, rankings: list[Ranking]) -> list[dict[str, Any]]:
-    """What the answer reaches of each goal, in their order, on search and held-out images."""
+def _reached(best: Incumbent, answer: Row, rankings: list[Ranking], failures: Failures) -> list[dict[str, Any]]:
+    """What the answer reaches of each goal, in their order, on search and held-out images; None where an oracle has no answer."""
 
-    def value(goal: Metric, ranking: Ranking, known: Tensor | None) -> float:
+    def value(goal: Metric, ranking: Ranking, known: Tensor | None) -> float | None:
         oracle = ranking.oracle(goal)
-        if known is not None and oracle is ranking.oracles[0]:
-            return float(goal.aggregate(known))
-        values = oracle.score(oracle.maps([best.term])[0], torch.arange(len(oracle.cache)), [best.term])
-        return float(goal.aggregate(values)[0])
+        if oracle is ranking.oracles[0]:
+            return None if known is None else float(goal.aggregate(known))
+        maps, places = oracle.maps([best.term])[0], torch.arange(len(oracle.cache))
+        values, _ = failures.once(lambda: oracle.score(maps, places, [best.term]))
+        return None if values is None else float(goal.aggregate(values)[0])
 
     found = []
-    for goal in rankings[0].goals:
+    for mark, goal in zip(best.marks, rankings[0].goals, strict=True):
         row: dict[str, Any] = {"name": goal.name, "direction": goal.direction, "kind": "metric"}
         if isinstance(goal, Cost):
             row |= {"kind": "cost", "search": best.cost, "held_out": None}
         else:
-            row["search"] = value(goal, rankings[0], answer.search)
+            reached = value(goal, rankings[0], answer.search)
+            row["search"] = mark if reached is None else reached
             row["held_out"] = value(goal, rankings[1], answer.held_out) if len(rankings) > 1 else None
         found.append(row)
     return found
@@ -289,6 +319,7 @@ def _counts(
         "same_heatmap": found.same_heatmap,
         "same_on_images": found.same_on_images,
         "invalid": found.invalid,
+        "oracle_errors": found.oracle_errors,
         "images_searched": len(oracles[0].cache),
         "images_held_out": len(oracles[1].cache) if len(oracles) > 1 else 0,
         "image_scores": searched.asked,

@@ -1,4 +1,4 @@
-"""Workers as actors of a Ray cluster, on as many machines as it has. Every machine needs sycam, and the files that the run names."""
+"""Workers as actors of a Ray cluster. Every machine of it needs sycam, and the files that the run names."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ from sycam.oracle.units import UNITS
 from .cluster import Cluster
 from .local import Local
 from .message import Job
-from .pool import Pool, Transport
+from .pool import Pool
 from .recipe import describe_network
 
 AUTO = "auto"
@@ -72,14 +72,16 @@ class Crew:
             yield None
             return
         described, tensors = describe_network(network)
-        head = {"network": described, "protocol": _plain(protocol), "folder": os.getcwd(), "path": [p or os.getcwd() for p in sys.path]}
-        transport: Transport
-        if self.ray is None:
-            transport = Local(self.count(network.device) or 1, network.device)
-        else:
-            transport = Cluster(self.ray, self.count(network.device), network.device)
-            if transport.missing:
-                on_warning(f"{transport.missing} workers found no room in the Ray cluster: {transport.count} do the work")
+        head = {
+            "network": described,
+            "protocol": _plain(protocol),
+            "folder": os.getcwd(),
+            "path": [p or os.getcwd() for p in sys.path],
+        }
+        count = self.count(network.device)
+        transport = Local(count or 1, network.device) if self.ray is None else Cluster(self.ray, count, network.device)
+        if transport.missing:
+            on_warning(f"{transport.missing} workers found no room in the Ray cluster: {transport.count} do the work")
         with Pool(transport, Job("start", head, tensors), on_warning) as pool:
             yield pool
 

@@ -104,6 +104,8 @@ class Local:
         threads: of each worker on a CPU, which they share evenly.
     """
 
+    missing = 0
+
     def __init__(self, count: int, device: torch.device) -> None:
         self.count, self.device = count, device
         self.threads = max(1, torch.get_num_threads() // count) if device.type == "cpu" else None

@@ -11,7 +11,7 @@ import safetensors.torch
 from torch import Tensor
 
 from sycam.baselines import BASELINES, Baseline
-from sycam.errors import SycamError
+from sycam.errors import OracleError, SycamError, Unavailable
 from sycam.oracle import Drawable
 from sycam.theory import CAM
 from sygus import Term, expand
@@ -68,9 +68,7 @@ def unpack(data: bytes) -> tuple[dict[str, Any], dict[str, Tensor]]:
 
 def pack_parts(head: Mapping[str, Any], parts: Sequence[Job | Answer]) -> bytes:
     """Jobs or answers in one message, in order."""
-    heads = [
-        {"head": part.head, **({"do": part.do, "unit": part.unit} if isinstance(part, Job) else {})} for part in parts
-    ]
+    heads = [{"head": part.head, **({"do": part.do, "unit": part.unit} if isinstance(part, Job) else {})} for part in parts]
     tensors = {f"{number}.{name}": tensor for number, part in enumerate(parts) for name, tensor in part.tensors.items()}
     return pack({**head, "parts": heads}, tensors)
 
@@ -139,6 +137,25 @@ def baseline(name: str) -> Baseline:
     if name not in BASELINES:
         raise SycamError(f"workers know no CAM {name!r}: it was registered in a script; score it in one process")
     return BASELINES[name]
+
+
+def pack_error(error: Exception) -> dict[str, Any]:
+    """An error of the user's as plain data."""
+    if isinstance(error, OracleError):
+        details = {"images": error.images, "details": error.details, "timed_out": error.timed_out}
+        return {"kind": "OracleError", "message": str(error), **details}
+    return {"kind": "Unavailable" if isinstance(error, Unavailable) else "SycamError", "message": str(error)}
+
+
+def unpack_error(data: Mapping[str, Any]) -> SycamError:
+    """What `pack_error` packed.
+
+    >>> unpack_error(pack_error(OracleError("no number", images=["a.png"]))).images
+    ['a.png']
+    """
+    if data["kind"] == "OracleError":
+        return OracleError(data["message"], images=data["images"], details=data["details"], timed_out=data["timed_out"])
+    return (Unavailable if data["kind"] == "Unavailable" else SycamError)(data["message"])
 
 
 def _own(tensor: Tensor) -> Tensor:

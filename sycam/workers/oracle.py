@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sycam.errors import SycamError
+from sycam.errors import OracleError, SycamError
 from sycam.images import ImageSet
 from sycam.metrics.protocol import DEFAULT, Protocol
 from sycam.metrics.registry import Metric
@@ -21,9 +21,9 @@ from sycam.terminals import TerminalSettings
 from sycam.theory import Evaluator
 from sygus import Term
 
-from .message import Answer, Job, Key, encode_drawables, encode_terms
+from .message import Answer, Job, Key, encode_drawables, encode_terms, unpack_error
 from .pool import Pool
-from .recipe import spec_of
+from .recipe import recipe_of
 from .shard import pack_images
 
 _sets = count()
@@ -93,7 +93,9 @@ class RemoteCache(TerminalCache):
         """See `TerminalCache.failing`."""
         units = [unit for unit, _ in self.units()]
         answers = self.pool.ask([Job("failing", {"term": encode_terms([assumption])}, {}, unit) for unit in units])
-        found = [self.first_of(unit) + a.head["place"] for unit, a in zip(units, answers, strict=True) if a.head["place"] is not None]
+        found = [
+            self.first_of(unit) + a.head["place"] for unit, a in zip(units, answers, strict=True) if a.head["place"] is not None
+        ]
         return min(found, default=None)
 
     def evaluator(self, places: Tensor | slice) -> Evaluator:
@@ -130,38 +132,52 @@ class RemoteOracle(MetricOracle):
         self.metric, self.spent = self.metrics[0], Spent()
         for one in self.metrics:
             require_masks(one, cache.images)
-        self._head = {"metrics": [spec_of(one) for one in self.metrics], "batch": batch}
+        self._head = {"metrics": [recipe_of(one) for one in self.metrics], "batch": batch}
 
     def maps(self, terms: Sequence[Term], places: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """See `MetricOracle.maps`; on the CPU."""
         chosen = torch.arange(len(self.cache)) if places is None else places
         head = {**self._head, "terms": encode_terms(terms)}
         shares = list(self.cache.units(chosen))
-        answers = self._ask("maps", [(unit, head, {"places": chosen[rows]}) for unit, rows in shares])
+        answers = self._share_out("maps", [(unit, head, {"places": chosen[rows]}) for unit, rows in shares])
         maps = torch.empty(len(terms), len(chosen), *self.cache.network.map_size)
         finite = torch.empty(len(terms), len(chosen), dtype=torch.bool)
         for (_, rows), answer in zip(shares, answers, strict=True):
             maps[:, rows], finite[:, rows] = answer.tensors["maps"], answer.tensors["finite"]
         return maps, finite
 
-    def score_each(self, maps: Tensor, places: Tensor, cams: Sequence[Drawable] | None = None) -> list[Tensor]:
+    def score_each(
+        self,
+        maps: Tensor,
+        places: Tensor,
+        cams: Sequence[Drawable] | None = None,
+        lost: dict[str, OracleError] | None = None,
+        stop: bool = False,
+    ) -> list[Tensor]:
         """See `MetricOracle.score_each`."""
         if self.redraws and (cams is None or len(cams) != len(maps)):
             names = ", ".join(metric.name for metric in self.metrics if metric.redraws)
             raise SycamError(f"{names}: heatmaps are drawn on other images too, so score must be given the {len(maps)} CAMs")
-        head = {**self._head, "cams": encode_drawables(cams) if self.redraws and cams is not None else None}
+        drawn = encode_drawables(cams) if self.redraws and cams is not None else None
+        head = {**self._head, "cams": drawn, "loses": lost is not None, "stop": stop}
         shares = list(self.cache.units(places))
-        answers = self._ask("score", [(u, head, {"maps": maps[:, rows], "places": places[rows]}) for u, rows in shares])
+        answers = self._share_out("score", [(u, head, {"maps": maps[:, rows], "places": places[rows]}) for u, rows in shares])
         shapes = [(len(one.parts),) if one.parts else () for one in self.metrics]
-        values = [torch.empty(len(maps), len(places), *shape, dtype=torch.float64) for shape in shapes]
-        for (_, rows), answer in zip(shares, answers, strict=True):
-            for number, known in enumerate(values):
-                known[:, rows] = answer.tensors[str(number)]
+        values = [torch.full((len(maps), len(places), *shape), torch.nan, dtype=torch.float64) for shape in shapes]
+        for (_, rows), answer in zip(shares, answers, strict=True):  # in the order in which one process asks
             for name, spent in answer.head["spent"].items():
                 setattr(self.spent, name, getattr(self.spent, name) + spent)
+            if lost and stop:
+                continue
+            for number, (metric, known) in enumerate(zip(self.metrics, values, strict=True)):
+                if lost is None or metric.name not in lost:
+                    known[:, rows] = answer.tensors[str(number)]
+            if lost is not None:
+                for name, error in answer.head["lost"].items():
+                    lost.setdefault(name, unpack_error(error))  # type: ignore[arg-type]
         return values
 
-    def _ask(self, do: str, shares: list[tuple[Key, dict[str, Any], dict[str, Tensor]]]) -> list[Answer]:
+    def _share_out(self, do: str, shares: list[tuple[Key, dict[str, Any], dict[str, Tensor]]]) -> list[Answer]:
         """Jobs on units; the places that they name are counted within the unit."""
         jobs = []
         for unit, head, tensors in shares:
@@ -170,3 +186,9 @@ class RemoteOracle(MetricOracle):
         answers = self.cache.pool.ask(jobs)
         self.cache.count_passes(answers)
         return answers
+
+
+def oracle_on(cache: TerminalCache, metric: Metric | Sequence[Metric], batch: int | None, protocol: Protocol) -> MetricOracle:
+    """The oracle of images, wherever their terminals are."""
+    made = RemoteOracle if isinstance(cache, RemoteCache) else MetricOracle
+    return made(cache, metric, batch, protocol)  # type: ignore[arg-type]

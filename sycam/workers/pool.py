@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol, TypeVar
 
-from sycam.errors import SycamError, Unavailable
+from sycam.errors import SycamError
 
-from .message import Answer, Job, Key, pack_parts, unpack_answers
+from .message import Answer, Job, Key, pack_parts, unpack_answers, unpack_error
 
 RESTARTS = 1
 """How often a worker that ended is started again before the others take its images."""
@@ -19,7 +19,7 @@ DEATHS = 4
 """How many workers may end over the same images."""
 
 
-class Died(Exception):  # noqa: N818  it is not an error of the user's
+class Died(Exception):
     """A worker has ended; the words say how."""
 
 
@@ -41,18 +41,21 @@ class Worker(Protocol):
         """Ends it."""
 
 
-class Transport(Protocol):
+W = TypeVar("W", bound=Worker)
+
+
+class Transport(Protocol[W]):
     """Where workers run."""
 
     count: int
 
-    def start(self, number: int) -> Worker | None:
+    def start(self, number: int) -> W | None:
         """A new worker; None where there is no room for another."""
 
     def options(self, number: int) -> dict[str, object]:
         """The device and the threads of that worker."""
 
-    def wait(self, workers: Sequence[Worker]) -> list[Worker]:
+    def wait(self, workers: Sequence[W]) -> list[W]:
         """Those that have answered or ended, at least one."""
 
     def close(self) -> None:
@@ -85,7 +88,7 @@ class Pool:
     it was asked is asked again, so no answer is lost, and none depends on it.
     """
 
-    def __init__(self, transport: Transport, start: Job, on_warning: Callable[[str], None] = lambda text: None) -> None:
+    def __init__(self, transport: Transport[Any], start: Job, on_warning: Callable[[str], None] = lambda text: None) -> None:
         self._transport, self._start, self._warn = transport, start, on_warning
         self._slots = [_Slot(number, transport.start(number)) for number in range(transport.count)]
         self._owners: dict[Key, _Slot] = {}
@@ -163,7 +166,7 @@ class Pool:
 
     def _lightest(self, unit: Key) -> _Slot:
         """Who has the fewest images of the unit's set."""
-        images = {slot: 0 for slot in self._living}
+        images = dict.fromkeys(self._living, 0)
         for other, owner in self._owners.items():
             if other[0] == unit[0] and other != unit and owner in images:
                 images[owner] += len(self._holds[other].head["names"])
@@ -262,5 +265,4 @@ def _raise_failure(answer: Answer) -> None:
     if "bug" in answer.head:
         raise RuntimeError(f"in a worker:\n{answer.head['bug']}")
     if "error" in answer.head:
-        error = answer.head["error"]
-        raise {"Unavailable": Unavailable}.get(error["kind"], SycamError)(error["message"])
+        raise unpack_error(answer.head["error"])

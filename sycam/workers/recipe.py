@@ -66,7 +66,7 @@ def _unpacked(described: Mapping[str, Any], module: Tensor, device: str) -> Netw
         parts = torch.load(io.BytesIO(module.numpy().tobytes()), map_location="cpu", weights_only=False)
     except (ImportError, AttributeError) as error:
         raise SycamError(f"a worker cannot import the class of {described['name']}: {error}") from None
-    prep = {key: tuple(value) if isinstance(value, list) else value for key, value in made["preprocessing"].items()}
+    prep: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in made["preprocessing"].items()}
     model: nn.Module = parts["model"]
     return Network(
         model, Preprocessing(**prep), made["layer"], device=device, output=parts["output"], reshape=parts["reshape"],
@@ -81,19 +81,20 @@ def _refused(network: Network, why: str) -> SycamError:
     )
 
 
-def spec_of(metric: Metric) -> str:
-    """What `find_metric` finds the metric by in another process.
+def recipe_of(metric: Metric) -> Mapping[str, Any]:
+    """How `find_again` finds the metric in another process.
 
     Raises:
         SycamError: a metric that was made in Python.
 
-    >>> spec_of(METRICS["average-drop"])
+    >>> recipe_of(METRICS["average-drop"])["find"]
     'average-drop'
     """
-    spec = metric.spec or (metric.name if METRICS.get(metric.name) is metric else "")
-    if not spec:
+    if METRICS.get(metric.name) is metric:
+        return {"find": metric.name, "folder": None, "timeout": None}
+    if metric.recipe is None:
         raise SycamError(
             f"metric {metric.name!r} was made in this process, and workers cannot know it: put it into a file and name it as "
             "file.py:Name"
         )
-    return spec
+    return metric.recipe

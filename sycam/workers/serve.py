@@ -1,4 +1,4 @@
-"""A worker as a process of its own: `python -m sycam.workers.serve SOCKET` answers messages on an inherited socket until it closes."""
+"""A worker as a process: `python -m sycam.workers.serve SOCKET` answers messages on an inherited socket until that closes."""
 
 from __future__ import annotations
 

@@ -12,16 +12,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sycam.errors import SycamError, Unavailable
+from sycam.errors import OracleError, SycamError
 from sycam.images import ImageSet
 from sycam.metrics.protocol import Protocol
 from sycam.network import Network
 from sycam.oracle import MetricOracle, Spent, TerminalCache
-from sycam.synthesis.goals import find_metric
+from sycam.synthesis.goals import find_again
 from sycam.terminals import TerminalSettings
 from sygus import SygusError
 
-from .message import Answer, Job, Key, decode_drawables, decode_terms, pack_parts, unpack_jobs
+from .message import Answer, Job, Key, decode_drawables, decode_terms, pack_error, pack_parts, unpack_jobs
 from .recipe import make_network
 
 
@@ -60,8 +60,7 @@ class Shard:
         try:
             answer = jobs[job.do](job)
         except (SycamError, SygusError) as error:
-            kind = "Unavailable" if isinstance(error, Unavailable) else "SycamError"
-            return Answer({"error": {"kind": kind, "message": str(error)}})
+            return Answer({"error": pack_error(error)})
         except (MemoryError, torch.OutOfMemoryError):
             raise MemoryError from None
         except RuntimeError as error:
@@ -116,13 +115,16 @@ class Shard:
         return Answer({}, {"maps": maps, "finite": finite})
 
     def score(self, job: Job) -> Answer:
-        """head: metrics, batch, and cams where a metric redraws. tensors: maps [C, B, h, w], places [B]. Answers the values of
-        each metric under its number, and what they cost."""
-        oracle = self._oracle(job)
+        """head: metrics, batch, cams where a metric redraws, and whether it loses metrics and stops (`MetricOracle.score_each`).
+        tensors: maps [C, B, h, w], places [B]. Answers the values of each metric under its number, and what they cost."""
+        oracle, head = self._oracle(job), job.head
         oracle.spent = Spent()
-        cams = decode_drawables(job.head["cams"]) if job.head["cams"] is not None else None
-        values = oracle.score_each(job.tensors["maps"].to(self.network.device), job.tensors["places"], cams)
-        return Answer({"spent": asdict(oracle.spent)}, {str(number): found for number, found in enumerate(values)})
+        lost: dict[str, OracleError] = {}
+        cams = decode_drawables(head["cams"]) if head["cams"] is not None else None
+        maps = job.tensors["maps"].to(self.network.device)
+        values = oracle.score_each(maps, job.tensors["places"], cams, lost if head["loses"] else None, head["stop"])
+        answer = {"spent": asdict(oracle.spent), "lost": {name: pack_error(error) for name, error in lost.items()}}
+        return Answer(answer, {str(number): found for number, found in enumerate(values)})
 
     def failing(self, job: Job) -> Answer:
         """head: term. Answers a place, or None."""
@@ -135,7 +137,7 @@ class Shard:
         head = job.head
         key = (job.unit, f"{head['metrics']} {head['batch']}")
         if key not in self._oracles:
-            metrics = [find_metric(spec) for spec in head["metrics"]]
+            metrics = [find_again(recipe) for recipe in head["metrics"]]
             self._oracles[key] = MetricOracle(self._caches[job.unit], metrics, head["batch"], self._protocol)
         return self._oracles[key]
 

@@ -33,6 +33,7 @@ _KINDS = {
     ">=": Kind.GEQ, "=": Kind.EQUAL, "distinct": Kind.DISTINCT, "ite": Kind.ITE, "and": Kind.AND, "or": Kind.OR, "xor": Kind.XOR,
     "=>": Kind.IMPLIES, "not": Kind.NOT, "to_real": Kind.TO_REAL,
 }  # fmt: skip
+_CHAINED = ("<", "<=", ">", ">=", "=")
 _CONSTANTS = (Kind.CONST_RATIONAL, Kind.CONST_INTEGER, Kind.CONST_BOOLEAN)
 _START = 60  # seconds to find out the forms
 _SLICE = 0.05  # seconds after which an answer goes out with fewer terms than were asked for
@@ -102,7 +103,7 @@ class Enumeration:
         return make.mkTerm(Kind.APPLY_UF, function, *holes)
 
     def _repeats(self, root: int) -> bool:
-        """Whether a hole stands twice below the node `root`."""
+        """Whether a hole stands twice below the node `root`, (< a R b) being (and (< a R) (< R b)) to cvc5."""
         nodes, stack, seen = self.message["nodes"], [root], set()
         while stack:
             kind, *rest = nodes[stack.pop()]
@@ -112,6 +113,8 @@ class Enumeration:
                 seen.add(rest[0])
             elif kind in ("core", "call"):
                 stack.extend(rest[1:])
+                if kind == "core" and rest[0] in _CHAINED:
+                    stack.extend(rest[2:-1])
         return False
 
     def _filled(self, root: int, holes: list[Any]) -> Any:

@@ -14,7 +14,7 @@ from worlds import TinyVGG, tiny_images, tiny_network
 
 from sycam.cams import cam_from_text, terminal_variable
 from sycam.errors import SycamError, Unavailable
-from sycam.metrics.protocol import DEFAULT, find_protocol
+from sycam.metrics.protocol import find_protocol
 from sycam.metrics.registry import Metric, metric
 from sycam.network import Network, Preprocessing, load_network
 from sycam.oracle import MetricOracle, TerminalCache
@@ -71,7 +71,9 @@ def test_two_workers_give_the_bits_of_one_process(network, pool):
     assert two.spent == one.spent
     assert [b - a for a, b in zip(passes, between, strict=True)] == [b - a for a, b in zip(between, after, strict=True)]
     assert steps == sorted(steps) and steps[-1] == 41
-    assert torch.equal(there.classes, here.classes) and torch.equal(there.p, here.p) and torch.equal(there.predicted, here.predicted)
+    assert (
+        torch.equal(there.classes, here.classes) and torch.equal(there.p, here.p) and torch.equal(there.predicted, here.predicted)
+    )
     assert there.bytes == here.bytes
     assert two.of(metric("iou")).spent is two.spent
 
@@ -120,7 +122,7 @@ def test_ctrl_c_leaves_workers_that_can_be_asked_again(network, pool):
     maps, _ = oracle.maps(many)
     maps = maps * torch.rand(len(maps), 1, 1, 1)  # no two alike
     threading.Timer(0.5, lambda: os.kill(os.getpid(), signal.SIGINT)).start()
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(KeyboardInterrupt):  # noqa: PT012
         while True:
             oracle.score(maps, torch.arange(32))
     start = time.monotonic()

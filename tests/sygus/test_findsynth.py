@@ -80,9 +80,14 @@ def test_every_term_is_derived_at_its_cost(name):
     assert all(c.cost == c.term.size and derived.derives(c.term) for c in found)
 
 
-# In some runs cvc5 writes x < y twice, once as (not (>= (+ x (* -1 y)) 0)) and once with the summands in the other order, and no
-# production is found for the conjunction: an open fault of `solver/stream_worker.py`, which refuses it by name and loses nothing silently.
-@pytest.mark.xfail(raises=SygusError, strict=False, reason="a form of cvc5's that is not always read back")
+@pytest.mark.parametrize("name", ["<", "<=", ">", ">=", "="])
+def test_the_middle_of_a_chain_of_comparisons_is_one_term(name):
+    """To cvc5 (< x R y) is (and (< x R) (< R y)), of which it would fill each R by itself."""
+    derived = scalar(f"((S Real) (R Real)) ((S Real ((ite ({name} x R y) 1.0 2.0))) (R Real (x y (+ R x))))")
+    found = list(FindSynth(derived, applications=4))
+    assert len(found) > 1 and all(derived.derives(c.term) for c in found)
+
+
 def test_the_forms_of_cvc5_are_read_back_as_productions():
     """x - y comes as x + (-1) y, a define-fun as its body, a nested body rewritten."""
     rules = """((R Real) (B Bool)) ((R Real (x y 1.0 (- 1.0) (- R) (- R R) (/ R 2.0 R) (relu R) (+ R (* 2.0 R) y)
