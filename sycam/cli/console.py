@@ -58,14 +58,18 @@ def print_json(data: dict[str, Any]) -> None:
 
 
 def interval_text(interval: dict[str, float] | None, between: str = " ", scale: float = 100) -> str:
-    """`12.34 [11.20, 13.50]`, in per cent unless another scale is given; a dash where there is nothing.
+    """`12.34 [11.20, 13.50]`, in per cent unless another scale is given, and on how many images where these are not all; a dash
+    where there is nothing.
 
     >>> interval_text({"mean": 0.1234, "lo": 0.112, "hi": 0.135})
     '12.34 [11.20, 13.50]'
+    >>> interval_text({"mean": 0.1234, "lo": 0.112, "hi": 0.135, "images": 7})
+    '12.34 [11.20, 13.50] on 7 images'
     """
     if interval is None:
         return "–"
-    return f"{scale * interval['mean']:.2f}{between}[{scale * interval['lo']:.2f}, {scale * interval['hi']:.2f}]"
+    part = f"{between}on {interval['images']:.0f} images" if "images" in interval else ""
+    return f"{scale * interval['mean']:.2f}{between}[{scale * interval['lo']:.2f}, {scale * interval['hi']:.2f}]{part}"
 
 
 def goal_text(goal: dict[str, Any]) -> str:

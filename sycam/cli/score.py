@@ -181,18 +181,13 @@ def _table(cams: list[AnyCam], metrics: list[Metric], table: Cells) -> Table:
         cells = [table[metric.name][i] for metric in metrics]
         firsts = [cell is not None and cell["mean"] == best[metric.name] for cell, metric in zip(cells, metrics, strict=True)]
         texts = [
-            Text(_text(cell, metric), style="bold" if first else "")
+            Text(console.interval_text(cell, "\n", 100 if metric.percent else 1), style="bold" if first else "")
             for cell, first, metric in zip(cells, firsts, metrics, strict=True)
         ]
         view.add_row(
             console.cam_cell(cam.name, cam.name if isinstance(cam, Baseline) else cam.expression), cam.kind, cam.passes, *texts
         )
     return view
-
-
-def _text(cell: dict[str, float] | None, metric: Metric) -> str:
-    part = f"\non {cell['images']:.0f} images" if cell is not None and "images" in cell else ""
-    return console.interval_text(cell, "\n", 100 if metric.percent else 1) + part
 
 
 def _document(

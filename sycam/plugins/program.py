@@ -63,7 +63,7 @@ def program_oracle(path: Path, timeout: float | None = None) -> Metric:
             f"oracle {path}: `{path.name} describe` must print one JSON object, such as "
             f'{{"direction": "high", "bounds": [0, 1], "needs": ["heatmaps"]}}; it printed {said.strip()[:80]!r}'
         )
-    known = {"name", "direction", "bounds", "passes", "needs", "timeout", "source", "doc"}
+    known = {"name", "direction", "bounds", "passes", "needs", "timeout", "source", "doc", "percent"}
     unknown = sorted(set(stated) - known)
     needs = stated.get("needs", ["heatmaps"])
     if unknown or not isinstance(needs, list) or not set(needs) <= set(NEEDS):
@@ -81,8 +81,8 @@ def program_oracle(path: Path, timeout: float | None = None) -> Metric:
     return Metric(
         stated.get("name", name), _Program(path, tuple(needs), seconds), stated.get("direction", "high"),
         (float("-inf") if low is None else low, float("inf") if high is None else high),
-        stated.get("passes", sum(number in needs for number in ("o", "d"))), "masks" in needs, stated.get("source", str(path)),
-        stated.get("doc", ""),
+        stated.get("passes", sum(number in needs for number in ("o", "d"))), bool({"masks", "boxes"} & {*needs}),
+        stated.get("source", str(path)), stated.get("doc", ""), percent=bool(stated.get("percent", True)),
     )  # fmt: skip
 
 

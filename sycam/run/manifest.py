@@ -53,6 +53,7 @@ def manifest(
         "seed": settings.seed,
         "terminal_settings": settings.terminal_settings.describe(),
         "budget": str(settings.budget),
+        "on_error": settings.on_error,
         "max_size": settings.max_size,
         "stopping_rule": "exact",
         "precision": "network float32, terms float64",

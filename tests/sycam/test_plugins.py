@@ -81,7 +81,7 @@ ASKING = f"""\
 import json, sys
 import numpy as np
 if sys.argv[1] == "describe":
-    print(json.dumps({{"needs": ["heatmaps", "images", "o", "d"], "bounds": [None, 2]}}))
+    print(json.dumps({{"needs": ["heatmaps", "images", "o", "d", "boxes"], "bounds": [None, 2], "percent": False}}))
     sys.exit()
 query = json.load(open(sys.argv[1]))
 heat, images = (np.fromfile(query["files"][k]["path"], "<f4").reshape(query["files"][k]["shape"]) for k in ("heatmaps", "images"))
@@ -91,6 +91,7 @@ print("ask", query["files"]["images"]["path"] + ".asked", flush=True)
 path, count, classes = input().split()
 found = np.fromfile(path, "<f4").reshape(int(count), int(classes))[range(query["jobs"]), query["classes"]]
 assert np.allclose(found, query["o"], atol=1e-6), (found, query["o"])
+assert query["boxes"] == [[[0, 0, 6, 1]], [[0, 0, 2, 4]]] and query["labels"] == query["predicted"] == [0, 1, 1], query
 assert query["names"] == ["dark.png", "bright.png", "bright.png"] and query["p"] == [1.0, 0.5, 0.5]
 print("(" + " ".join(f"(- {{x}} )" if x > 0.4 else str(x) for x in found) + ")")
 """
@@ -99,6 +100,7 @@ print("(" + " ".join(f"(- {{x}} )" if x > 0.4 else str(x) for x in found) + ")")
 def test_a_program_asks_the_network(write):
     oracle = load_oracle(str(write(ASKING, "asking")))
     assert (oracle.name, oracle.passes, oracle.bounds) == ("asking", 2, (-float("inf"), 2))
+    assert (oracle.needs_masks, oracle.percent) == (True, False)
     query = bright_query()
     expected = [value if value <= 0.4 else -value for value in query.o.tolist()]
     assert oracle(query).tolist() == pytest.approx(expected)
@@ -204,7 +206,7 @@ ISOLATED = """
 @pytest.mark.parametrize(
     ("action", "message"),
     [
-        ("while True: pass", r"mine.py:Mine gave no answer within 3 s and was ended; asked about dark.png, bright.png"),
+        ("while True: pass", r"mine.py:Mine gave no answer within 1 s and was ended; asked about dark.png, bright.png"),
         ("os._exit(5)", r"mine.py:Mine ended in the midst of a query; asked about dark.png"),
         ("raise ValueError('no luck')", r"mine.py:Mine failed at .*mine.py:9: ValueError: no luck; asked about dark.png"),
         ("return hot[:1]", r"must return one number per job, shape \[3\], not \[1\]"),
@@ -213,7 +215,7 @@ ISOLATED = """
 )
 def test_a_process_that_fails_is_told_of_and_started_anew(write, action, message):
     path = write(ISOLATED.format(condition="hot[0] < 0.5 and len(query) == 3", action=action))
-    oracle = load_oracle(f"{path}:Mine", timeout=3)
+    oracle = load_oracle(f"{path}:Mine", timeout=1 if "while" in action else 60)
     with pytest.raises(OracleError, match=message) as info:
         oracle(bright_query())
     assert info.value.images == ["dark.png", "bright.png"]
@@ -604,6 +606,45 @@ def test_an_oracle_that_fails_on_held_out_images_loses_nothing(write, tmp_path):
         assert result.answer.held_out is None
         assert any("no scores on held-out images" in warning for warning in result.warnings)
         assert (tmp_path / on_error / "report.html").exists()
+
+
+TIES = """
+    (set-logic ALL) (set-feature :oracles true) (set-feature :grammars true)
+    (declare-sort Map 0) (declare-fun gap (Map) Real)
+    (declare-oracle-fun tie ((-> Map Map Real)) Real |mine.py:tie|)
+    (declare-oracle-fun mine ((-> Map Map Real)) Real |mine.py:mine|)
+    (synth-fun weight ((A Map) (G Map)) Real ((W Real) (M Map)) ((W Real ((gap M) (* W W) (+ W W))) (M Map (A G))))
+    (optimize-synth ((! (tie weight) :max) (! (mine weight) :max)) :lexico)
+"""
+
+
+@pytest.mark.parametrize("on_error", ["skip", "stop"])
+def test_a_further_goal_that_fails(write, tmp_path, on_error):
+    """Every candidate ties on the first goal, and the second fails on all that are warmer than some level."""
+    write(TIES, "ties.sy")
+    mine = textwrap.dedent(PICKY) + "\ndef tie(query):\n    return query.heatmaps.new_full((len(query),), 0.5)\n"
+
+    def find(level, **settings):
+        write(mine.format(level=level, action="raise ValueError('too warm')"))
+        return synthesize(tmp_path / "ties.sy", None, tiny_network(), tiny_images(), budget=25, held_out=0, **settings)
+
+    best = find(2)
+    with torch.no_grad():
+        warmest = float(best.cam(tiny_images().normalised(slice(0, 12), tiny_network())).mean((1, 2)).max())
+    level = warmest - 1e-4  # the best fails
+    if on_error == "skip":
+        result = find(level, on_error="skip", out=tmp_path / "run")
+        assert result.counts["candidates"] == 25
+    else:
+        with pytest.raises(OracleError, match=r"mine failed at .* too warm; asked about image-") as info:
+            find(level, out=tmp_path / "run")
+        result = info.value.result
+    assert result.counts["oracle_errors"] > 0
+    assert str(result.term) != str(best.term)
+    assert [goal["name"] for goal in result.goals] == ["tie", "mine"]
+    assert result.goals[0]["search"] == pytest.approx(0.5)
+    assert 0 < result.goals[1]["search"] <= level
+    assert (tmp_path / "run" / "report.html").exists()
 
 
 # --- the command line -----------------------------------------------------------------------------------------------------
