@@ -337,7 +337,8 @@ def _at_level(base: Metric, name: str, text: str) -> Metric:
         raise SycamError(f"{name}: a level is a number from 0, below 1, such as {base.name}@0.5")
     compute: Callable[..., Tensor] = base.compute
     doc = f"{base.doc} Heatmaps are binarised at {level:g}, S > {level:g}, instead of their mean."
-    return replace(base, name=name, compute=partial(compute, level=level), doc=doc)
+    recipe = {"find": name, "folder": None, "timeout": None}
+    return replace(base, name=name, compute=partial(compute, level=level), doc=doc, recipe=recipe)
 
 
 def list_metrics(pattern: str = "*") -> list[str]:

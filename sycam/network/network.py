@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -34,6 +35,11 @@ class Passes:
     full: int = 0
     tail: int = 0
     backward: int = 0
+
+    def add(self, more: Mapping[str, int]) -> None:
+        """Counts passes of a copy of the network elsewhere."""
+        for name, passes in more.items():
+            setattr(self, name, getattr(self, name) + passes)
 
 
 class Network:

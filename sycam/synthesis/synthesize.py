@@ -137,7 +137,9 @@ def synthesize(
         oracles = [oracle_on(cache, chosen, settings.batch, protocol) for cache in caches]
         rankings = [_ranking(goals, oracle) for oracle in oracles]
         if rankings[0].cost_first and settings.learner != "bottom-up":
-            raise SycamError(f"the first goal is a cost, and the learner {settings.learner!r} is not in order of cost: use bottom-up")
+            raise SycamError(
+                f"the first goal is a cost, and the learner {settings.learner!r} is not in order of cost: use bottom-up"
+            )
         folder = RunFolder.create(Path(out)) if out is not None else None
         failures = Failures(settings.on_error, folder.log_failure if folder else lambda error: None)
         with Journal(folder.journal if folder else None) as journal, Solver() as solver:
@@ -174,8 +176,8 @@ def synthesize(
             if found.incumbent is None:
                 lawless = f", {found.unlawful} of them unlawful" if laws else ""
                 raise SycamError(
-                    f"no term of {path} gives finite heatmaps within the budget ({found.candidates} tried{lawless}): raise --budget, "
-                    f"or look at the grammar's {'constraints' if laws else 'divisions'}"
+                    f"no term of {path} gives finite heatmaps within the budget ({found.candidates} tried{lawless}): raise "
+                    f"--budget, or look at the grammar's {'constraints' if laws else 'divisions'}"
                 )
             with clock.phase("held-out images"):
                 mark_derived(known, problem, classes, learner, heatmaps)
@@ -243,11 +245,11 @@ def _caches(
         def step(done: int, before: int = before) -> None:
             observer.step(before + done, total)
 
-        given = {"on_batch": step, "settings": settings.terminal_settings}
+        terminals, chosen = problem.terminals, settings.terminal_settings
         if workers is None:
-            caches.append(TerminalCache(network, part, problem.terminals, labels, **given))
+            caches.append(TerminalCache(network, part, terminals, labels, on_batch=step, settings=chosen))
         else:
-            caches.append(RemoteCache(workers, network, part, problem.terminals, labels, **given))
+            caches.append(RemoteCache(workers, network, part, terminals, labels, on_batch=step, settings=chosen))
         before += len(part)
     return caches
 

@@ -89,7 +89,7 @@ def _parts(data: bytes) -> tuple[dict[str, Any], list[tuple[dict[str, Any], dict
     head, tensors = unpack(data)
     parts: list[tuple[dict[str, Any], dict[str, Tensor]]] = [(described, {}) for described in head.pop("parts")]
     for name, tensor in tensors.items():
-        number, _, own = name.partition(".")
+        number, own = name.split(".", 1)
         parts[int(number)][1][own] = tensor
     return head, parts
 

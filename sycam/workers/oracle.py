@@ -67,7 +67,8 @@ class RemoteCache(TerminalCache):
             on_batch(sum(done))
 
         answers = pool.hold(jobs, step)
-        self.count_passes(answers)
+        for answer in answers:
+            network.passes.add(answer.head["passes"])
         self.classes, self.p, self.predicted = (
             torch.cat([answer.tensors[name] for answer in answers]) for name in ("classes", "p", "predicted")
         )
@@ -82,12 +83,6 @@ class RemoteCache(TerminalCache):
     def first_of(self, unit: Key) -> int:
         """The place of a unit's first image."""
         return int((self.unit == unit[1]).nonzero()[0, 0])
-
-    def count_passes(self, answers: Sequence[Answer]) -> None:
-        """The workers' passes are the network's."""
-        for answer in answers:
-            for name, passes in answer.head["passes"].items():
-                setattr(self.network.passes, name, getattr(self.network.passes, name) + passes)
 
     def failing(self, assumption: Term) -> int | None:
         """See `TerminalCache.failing`."""
@@ -184,7 +179,8 @@ class RemoteOracle(MetricOracle):
             tensors["places"] = tensors["places"] - self.cache.first_of(unit)
             jobs.append(Job(do, head, tensors, unit))
         answers = self.cache.pool.ask(jobs)
-        self.cache.count_passes(answers)
+        for answer in answers:
+            self.cache.network.passes.add(answer.head["passes"])
         return answers
 
 

@@ -66,7 +66,9 @@ def _unpacked(described: Mapping[str, Any], module: Tensor, device: str) -> Netw
         parts = torch.load(io.BytesIO(module.numpy().tobytes()), map_location="cpu", weights_only=False)
     except (ImportError, AttributeError) as error:
         raise SycamError(f"a worker cannot import the class of {described['name']}: {error}") from None
-    prep: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in made["preprocessing"].items()}
+    prep: dict[str, Any] = {
+        key: tuple(value) if isinstance(value, list) else value for key, value in made["preprocessing"].items()
+    }
     model: nn.Module = parts["model"]
     return Network(
         model, Preprocessing(**prep), made["layer"], device=device, output=parts["output"], reshape=parts["reshape"],

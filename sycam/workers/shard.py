@@ -12,9 +12,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from sycam.baselines import Baseline
+from sycam.cams import Cam
+from sycam.comparison import Asked, tabulate
 from sycam.errors import OracleError, SycamError
 from sycam.images import ImageSet
 from sycam.metrics.protocol import Protocol
+from sycam.metrics.registry import Metric
 from sycam.network import Network
 from sycam.oracle import MetricOracle, Spent, TerminalCache
 from sycam.synthesis.goals import find_again
@@ -34,7 +38,8 @@ class Shard:
     - `hold`: compute the terminals of a unit of images, and keep them;
     - `maps`: low-resolution heatmaps of terms on images of a unit;
     - `score`: metrics of heatmaps on images of a unit;
-    - `failing`: the first image of a unit on which an assumption fails.
+    - `failing`: the first image of a unit on which an assumption fails;
+    - `compare`: metrics of CAMs on a unit of images that comes along and is not kept.
     """
 
     def __init__(self) -> None:
@@ -42,6 +47,7 @@ class Shard:
         self._protocol = Protocol("none")
         self._caches: dict[Key, TerminalCache] = {}
         self._oracles: dict[tuple[Key, str], MetricOracle] = {}
+        self._known: dict[str, Metric] = {}
 
     def answer(self, message: bytes) -> bytes:
         """The answers to a message's jobs, in order; a job that fails has its error for an answer.
@@ -55,6 +61,7 @@ class Shard:
     def _answer(self, job: Job) -> Answer:
         jobs: Mapping[str, Callable[[Job], Answer]] = {
             "start": self.start, "hold": self.hold, "maps": self.maps, "score": self.score, "failing": self.failing,
+            "compare": self.compare,
         }  # fmt: skip
         before = asdict(self._network.passes) if self._network else {}
         try:
@@ -131,13 +138,41 @@ class Shard:
         assert job.unit is not None
         return Answer({"place": self._caches[job.unit].failing(decode_terms(job.head["term"])[0])})
 
+    def compare(self, job: Job) -> Answer:
+        """head: cams, metrics, optional, settings, on_error, apart, and the images'. tensors: the images', and classes where they
+        are given. Answers the table."""
+        head, given = job.head, job.tensors
+        cams = [
+            drawn if isinstance(drawn, Baseline) else Cam(name, drawn)
+            for name, drawn in zip(head["names_of_cams"], decode_drawables(head["cams"]), strict=True)
+        ]
+        asked = Asked(
+            cams, self._metrics(head["metrics"]), TerminalSettings(**head["settings"]),
+            [cams[place] for place in head["optional"]], self._protocol, head["on_error"], head["apart"],
+        )  # fmt: skip
+        unit = torch.zeros(len(head["names"]), dtype=torch.int64)
+        table = tabulate(asked, self.network, unpack_images(head, given), given.get("classes"), unit=unit)
+        failed = [[place, name, reason] for (place, name), reason in table.failed.items()]
+        reasons = [[place, reason] for place, reason in table.reasons.items()]
+        return Answer(
+            {"reasons": reasons, "failed": failed, "stopped": pack_error(table.error) if table.error else None},
+            {"empty": table.empty, **{f"values.{name}": values for name, values in table.values.items()}},
+        )
+
+    def _metrics(self, recipes: list[dict[str, Any]]) -> list[Metric]:
+        """Found once, so that a file of the user's own is run once."""
+        for recipe in recipes:
+            if str(recipe) not in self._known:
+                self._known[str(recipe)] = find_again(recipe)
+        return [self._known[str(recipe)] for recipe in recipes]
+
     def _oracle(self, job: Job) -> MetricOracle:
         """Made once for a unit and metrics: a batch that was halved stays so."""
         assert job.unit is not None
         head = job.head
         key = (job.unit, f"{head['metrics']} {head['batch']}")
         if key not in self._oracles:
-            metrics = [find_again(recipe) for recipe in head["metrics"]]
+            metrics = self._metrics(head["metrics"])
             self._oracles[key] = MetricOracle(self._caches[job.unit], metrics, head["batch"], self._protocol)
         return self._oracles[key]
 
