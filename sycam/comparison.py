@@ -18,6 +18,7 @@ from sycam.network import Network
 from sycam.network.batching import images_at_once
 from sycam.oracle import Drawable, Failures, MetricOracle, TerminalCache
 from sycam.oracle.units import within_units
+from sycam.store import Stored, TerminalStore
 from sycam.terminals import TerminalSettings, View
 
 
@@ -33,6 +34,7 @@ class Comparison:
         without_mask: metric's name to how many images it left out because they have no mask; only where some were.
         empty: CAM's name to on how many images its heatmap is empty, nowhere positive; only where it is on some.
         failed: a CAM, the name of a metric that failed on it, and why. A CAM that no metric scored is among `skipped` instead.
+        stored: what of the terminals was found in the store, and what was computed.
     """
 
     cams: list[AnyCam]
@@ -41,6 +43,7 @@ class Comparison:
     without_mask: dict[str, int] = field(default_factory=dict)
     empty: dict[str, int] = field(default_factory=dict)
     failed: list[tuple[AnyCam, str, str]] = field(default_factory=list)
+    stored: Stored = field(default_factory=Stored)
 
 
 Tabulate = Callable[..., "Table"]
@@ -60,6 +63,7 @@ def compare(
     on_error: str = "stop",
     on_batch: Callable[[int], None] | None = None,
     by: Tabulate | None = None,
+    store: TerminalStore | None = None,
 ) -> Comparison:
     """Scores every CAM by every metric, each image's terminals computed once and masked passes shared by all metrics.
 
@@ -76,6 +80,7 @@ def compare(
         on_error: "stop" ends where a metric fails; "skip" goes on, without the score of that metric and CAM.
         on_batch: told after each batch of terminals how many images are done.
         by: who scores: None for `tabulate`, in this process; see `sycam.workers.tabulate_on`.
+        store: where terminals are looked up before they are computed, and kept; None for nowhere.
 
     Raises:
         SycamError: a metric needs masks and no image has one.
@@ -100,7 +105,7 @@ def compare(
         first = next(m.name for m in metrics if m.needs_masks)
         raise SycamError(f"metric {first!r} needs masks or boxes, and no image has any: give them with --masks or --boxes")
     asked = Asked(list(cams), list(metrics), settings or TerminalSettings(), optional, protocol, on_error)
-    table = (by or tabulate)(asked, network, images, classes, on_batch=on_batch)
+    table = (by or tabulate)(asked, network, images, classes, on_batch=on_batch, store=store)
     found = table.comparison(asked.cams, len(images))
     if table.error is not None:
         table.error.result = found
@@ -132,6 +137,7 @@ class Table:
     Attributes:
         values: metric's name to [CAMs, n] or [CAMs, n, P], NaN where not known.
         empty: [CAMs], on how many images its heatmap is empty.
+        stored: what of the terminals was found in the store.
         reasons: why a CAM is skipped.
         failed: why a metric has no score of a CAM.
         error: what ended it before it was whole.
@@ -139,6 +145,7 @@ class Table:
 
     values: dict[str, Tensor]
     empty: Tensor
+    stored: Stored = field(default_factory=Stored)
     reasons: dict[int, str] = field(default_factory=dict)
     failed: dict[tuple[int, str], str] = field(default_factory=dict)
     error: OracleError | None = None
@@ -164,6 +171,7 @@ class Table:
             whole.reasons |= part.reasons
             whole.failed |= part.failed
             whole.error = part.error or whole.error
+            whole.stored = part.stored + whole.stored
         return whole
 
     def comparison(self, cams: Sequence[AnyCam], images: int) -> Comparison:
@@ -183,6 +191,7 @@ class Table:
             {name: images - scores.shape[1] for name, scores in self.values.items() if scores.shape[1] < images},
             {cams[place].name: int(self.empty[place]) for place in kept if self.empty[place]},
             [(cams[place], name, reason) for (place, name), reason in self.failed.items() if place in kept],
+            self.stored,
         )
 
 
@@ -194,22 +203,32 @@ def tabulate(
     *,
     on_batch: Callable[[int], None] | None = None,
     unit: Tensor | None = None,
+    store: TerminalStore | None = None,
 ) -> Table:
     """The scores of CAMs on images, as far as they can be had.
 
     Args:
         asked: for what.
-        network, images, classes, on_batch: see `compare`.
+        network, images, classes, on_batch, store: see `compare`.
         unit: see `TerminalCache`.
     """
     cams = asked.cams
     names = sorted({name for cam in cams for name in cam.terminals})
     needed = {name for cam in cams if cam not in asked.optional for name in cam.terminals}
     cache = TerminalCache(
-        network, images, names, classes, settings=asked.settings, on_batch=on_batch, optional={*names} - needed - {"A"}, unit=unit
+        network,
+        images,
+        names,
+        classes,
+        settings=asked.settings,
+        on_batch=on_batch,
+        optional={*names} - needed - {"A"},
+        unit=unit,
+        store=store,
     )
     groups = [_Group(group, cache, asked.protocol, asked.on_error) for group in _groups(asked, cache)]
     table = Table.of(asked, groups)
+    table.stored = cache.stored
     for place, cam in enumerate(cams):
         missing = [name for name in cam.terminals if name in cache.refused]
         if missing:

@@ -13,6 +13,7 @@ from rich.text import Text
 
 from sycam.errors import OracleError
 from sycam.metrics.registry import Metric
+from sycam.store import Stored, size_text
 
 out = Console(highlight=False, soft_wrap=False, emoji=False)  # file.py:tv:name is no emoji
 err = Console(stderr=True, highlight=False, emoji=False)
@@ -83,6 +84,19 @@ def goal_text(goal: dict[str, Any]) -> str:
         return f"{goal['name']} {goal['search']} {better}"
     held_out = "" if goal["held_out"] is None else f", {100 * goal['held_out']:.2f} on held-out images"
     return f"{goal['name']} {100 * goal['search']:.2f} on search images{held_out} {better}"
+
+
+def stored_text(stored: Stored) -> str:
+    """One line on what a run found in the cache and put there.
+
+    >>> stored_text(Stored(8, 6, 1, 2, 5000, 1200, "/cache"))
+    'Terminals of 3 images: 8 values read from the cache, 6 computed; 1.2 KB written to /cache.'
+    """
+    images = stored.images_read + stored.images_computed
+    return (
+        f"Terminals of {images:,} image{'' if images == 1 else 's'}: {stored.rows_read:,} values read from the cache, "
+        f"{stored.rows_computed:,} computed; {size_text(stored.bytes_written)} written to {stored.folder}."
+    )
 
 
 def cam_cell(name: str, expression: str, style: str = "bold") -> Text:

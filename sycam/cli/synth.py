@@ -12,6 +12,7 @@ import typer
 from sycam.cams import find_grammar
 from sycam.images import ImageSource
 from sycam.metrics.registry import Metric
+from sycam.store import Stored, TerminalStore
 from sycam.synthesis.goals import find_goals, find_metric
 from sycam.synthesis.observe import Observer
 from sycam.synthesis.problem import read_problem
@@ -69,6 +70,9 @@ def synth(
     finer_strength: options.FinerStrength = None,
     out: Annotated[Optional[Path], typer.Option(help="The run's folder; by default runs/ and the time.")] = None,
     dump_smt2: Annotated[Optional[Path], typer.Option(help="Write queries that stay undecided to this folder.")] = None,
+    cache: options.Cache = None,
+    no_cache: options.NoCache = False,
+    cache_limit: options.CacheLimit = None,
     on_error: options.OnError = "stop",
     oracle_timeout: options.OracleTimeout = None,
     traceback: options.Traceback = False,
@@ -95,17 +99,17 @@ def synth(
         budget, max_size, cost, learner, target, held_out, seed, classes, batch, dump_smt2, terminals, protocol, on_error,
         oracle_timeout, workers, ray,
     )  # fmt: skip
-    quiet = Observer()
+    quiet, store = Observer(), options.store(cache, no_cache, cache_limit)
     if as_json:
         _run(
             path, wanted, model, weights, layer, output, size, resize, mean, std, device, source, limit, settings, folder, quiet,
-            True,
+            True, store,
         )  # fmt: skip
         return
     with Watch(chosen) as watch:
         result = _run(
             path, wanted, model, weights, layer, output, size, resize, mean, std, device, source, limit, settings, folder, watch,
-            False,
+            False, store,
         )  # fmt: skip
     console.out.print()
     console.out.print(console.result_table(result["table"], chosen))
@@ -124,6 +128,8 @@ def synth(
         f"{counts['same_on_images']:,} with its heatmaps on these images, "
         f"{counts['rejected_early']:,} rejected early, {counts['masked_passes']:,} masked passes."
     )
+    if store:
+        console.out.print(console.stored_text(Stored(**result["manifest"]["cache"])), soft_wrap=True)
     console.out.print(f"\n{result['answer']['define_fun']}\n", soft_wrap=True, markup=False)
     for what, name in (("report", "report.html"), ("picture", "gallery.png"), ("answer", "answer.sy")):
         console.out.print(f"{what:8} {folder / name}", soft_wrap=True)
@@ -133,9 +139,10 @@ def _run(
     path: Path, metric: Metric | None, model: str, weights: Path | None, layer: str | None, output: str | None,
     size: int | None, resize: str | None, mean: str | None, std: str | None, device: str, images: ImageSource | None,
     limit: int | None, settings: Settings, folder: Path, observer: Observer, as_json: bool,
+    store: TerminalStore | None,
 ) -> dict:  # fmt: skip
     result = synthesize(
-        path, metric, model, images, settings=settings, limit=limit, out=folder, observer=observer, weights=weights,
+        path, metric, model, images, settings=settings, limit=limit, out=folder, observer=observer, store=store, weights=weights,
         layer=layer, output=output, size=size, resize=int(resize) if resize and resize.isdigit() else resize,
         mean=options.numbers(mean, "--mean"), std=options.numbers(std, "--std"), device=device,
     ).describe()  # fmt: skip

@@ -27,6 +27,7 @@ from sycam.run.journal import Journal
 from sycam.run.manifest import manifest
 from sycam.run.result import Result, Row
 from sycam.run.verdict import verdict
+from sycam.store import Stored, TerminalStore
 from sycam.workers import Pool, RemoteCache, oracle_on
 from sygus import ClassLearner, Equivalence, Solver
 from sygus.automaton import Automaton
@@ -72,6 +73,7 @@ def synthesize(
     limit: int | None = None,
     out: str | Path | None = None,
     observer: Observer | None = None,
+    store: TerminalStore | None = None,
     **options: Any,
 ) -> Result:
     """Finds the expression of `grammar` whose heatmaps score best.
@@ -87,6 +89,7 @@ def synthesize(
         limit: at most so many images, drawn at random.
         out: the run's folder, which must not hold a run yet; None writes nothing.
         observer: told of progress.
+        store: where terminals are looked up before they are computed, and kept; None for nowhere.
         options: fields of `Settings`, and `weights`, `layer`, `output`, `reshape`, `size`, `resize`, `mean`,
             `std`, `device` for `load_network`.
 
@@ -129,7 +132,7 @@ def synthesize(
         parts = parts_of(pool, settings)
     with settings.crew.pool(network, protocol, clock.observer.warn) as workers:
         with clock.phase("terminals"):
-            caches = _caches(parts, problem, network, settings, clock.observer, workers)
+            caches = _caches(parts, problem, network, settings, clock.observer, store, workers)
             context, warnings = problem.verified(caches)
             for warning in warnings:
                 clock.observer.warn(warning)
@@ -190,7 +193,8 @@ def synthesize(
     counts = _counts(found, learner, classes, heatmaps, oracles, network, clock) | _law_counts(found, laws)
     result = Result(
         found.incumbent.term, found.incumbent.score, chosen, network, rows, found, counts,
-        manifest(path, problem.terminals, warnings, goals, network, pool, parts, settings, load), verdict(rows, chosen),
+        manifest(path, problem.terminals, warnings, goals, network, pool, parts, settings, load)
+        | {"cache": sum((cache.stored for cache in caches), Stored()).describe()}, verdict(rows, chosen),
         reached, warnings,
     )  # fmt: skip
     if settings.dump_smt2 is not None:
@@ -236,8 +240,15 @@ def _plain(options: dict[str, Any]) -> dict[str, Any]:
 
 
 def _caches(
-    parts: list[ImageSet], problem: CamProblem, network: Network, settings: Settings, observer: Observer, workers: Pool | None
+    parts: list[ImageSet],
+    problem: CamProblem,
+    network: Network,
+    settings: Settings,
+    observer: Observer,
+    store: TerminalStore | None,
+    workers: Pool | None,
 ) -> list[TerminalCache]:
+    terminals, chosen = problem.terminals, settings.terminal_settings
     total, before, caches = sum(map(len, parts)), 0, []
     for part in parts:
         labels = part.labels if settings.classes == "labelled" else None
@@ -245,11 +256,10 @@ def _caches(
         def step(done: int, before: int = before) -> None:
             observer.step(before + done, total)
 
-        terminals, chosen = problem.terminals, settings.terminal_settings
         if workers is None:
-            caches.append(TerminalCache(network, part, terminals, labels, on_batch=step, settings=chosen))
+            caches.append(TerminalCache(network, part, terminals, labels, on_batch=step, settings=chosen, store=store))
         else:
-            caches.append(RemoteCache(workers, network, part, terminals, labels, on_batch=step, settings=chosen))
+            caches.append(RemoteCache(workers, network, part, terminals, labels, on_batch=step, settings=chosen, store=store))
         before += len(part)
     return caches
 

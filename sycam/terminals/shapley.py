@@ -14,6 +14,7 @@ from sycam.terminals.view import View
 
 @register_terminal(
     "shap",
+    settings=("seed", "shap_orderings"),
     sort="Real",
     level="channel",
     passes="orderings × K of the tail only; 0 on a GAP + linear head",

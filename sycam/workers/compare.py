@@ -13,11 +13,12 @@ from sycam.errors import OracleError
 from sycam.images import ImageSet
 from sycam.network import Network
 from sycam.oracle.units import unit_of, within_units
+from sycam.store import Stored, TerminalStore
 
 from .message import Answer, Job, encode_drawables, unpack_error
 from .pool import Pool
 from .recipe import recipe_of
-from .shard import pack_images
+from .shard import pack_images, pack_store
 
 
 def tabulate_on(
@@ -28,12 +29,13 @@ def tabulate_on(
     classes: Tensor | None = None,
     *,
     on_batch: Callable[[int], None] | None = None,
+    store: TerminalStore | None = None,
 ) -> Table:
     """What `tabulate` gives, bit for bit.
 
     Args:
         pool: the workers; the protocol is theirs.
-        asked, network, images, classes, on_batch: see `tabulate`.
+        asked, network, images, classes, on_batch, store: see `tabulate`.
 
     Raises:
         SycamError: a metric or a CAM that workers cannot know.
@@ -45,6 +47,7 @@ def tabulate_on(
         "optional": [place for place, cam in enumerate(asked.cams) if cam in asked.optional],
         "settings": asked.settings.describe(),
         "on_error": asked.on_error,
+        "store": pack_store(store),
         "apart": not bool(images.has_mask.all()),
     }
     jobs = []
@@ -73,6 +76,7 @@ def _table(answer: Answer, asked: Asked) -> Table:
     return Table(
         {metric.name: tensors[f"values.{metric.name}"] for metric in asked.metrics},
         tensors["empty"].to(torch.int64),
+        Stored(**head["stored"]),
         dict(map(tuple, head["reasons"])),
         {(place, name): reason for place, name, reason in head["failed"]},
         stopped,

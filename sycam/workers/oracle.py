@@ -17,6 +17,7 @@ from sycam.network import Network
 from sycam.oracle import Drawable, MetricOracle, Spent, TerminalCache
 from sycam.oracle.metric_oracle import require_masks
 from sycam.oracle.units import unit_of
+from sycam.store import Stored, TerminalStore
 from sycam.terminals import TerminalSettings
 from sycam.theory import Evaluator
 from sygus import Term
@@ -24,7 +25,7 @@ from sygus import Term
 from .message import Answer, Job, Key, encode_drawables, encode_terms, unpack_error
 from .pool import Pool
 from .recipe import recipe_of
-from .shard import pack_images
+from .shard import pack_images, pack_store
 
 _sets = count()
 
@@ -34,7 +35,7 @@ class RemoteCache(TerminalCache):
 
     Args:
         pool: the workers, which share the images unit by unit.
-        network, images, names, classes, settings, on_batch: see `TerminalCache`.
+        network, images, names, classes, settings, on_batch, store: see `TerminalCache`.
     """
 
     def __init__(
@@ -47,6 +48,7 @@ class RemoteCache(TerminalCache):
         *,
         settings: TerminalSettings | None = None,
         on_batch: Callable[[int], None] = lambda done: None,
+        store: TerminalStore | None = None,
     ) -> None:
         self.pool, self.network, self.images = pool, network, images
         self.settings = settings or TerminalSettings()
@@ -58,7 +60,7 @@ class RemoteCache(TerminalCache):
             head, tensors = pack_images(images.select(slice(int(places[0]), int(places[-1]) + 1)))
             if classes is not None:
                 tensors["classes"] = classes[places]
-            head |= {"terminals": list(names), "settings": self.settings.describe()}
+            head |= {"terminals": list(names), "settings": self.settings.describe(), "store": pack_store(store)}
             jobs.append(Job("hold", head, tensors, unit))
         done: list[int] = []
 
@@ -72,6 +74,7 @@ class RemoteCache(TerminalCache):
         self.classes, self.p, self.predicted = (
             torch.cat([answer.tensors[name] for answer in answers]) for name in ("classes", "p", "predicted")
         )
+        self.stored = sum((Stored(**answer.head["stored"]) for answer in answers), Stored())
         self._bytes = sum(answer.head["bytes"] for answer in answers)
 
     def units(self, places: Tensor | None = None) -> Iterator[tuple[Key, Tensor]]:

@@ -21,6 +21,7 @@ from sycam.metrics.protocol import Protocol
 from sycam.metrics.registry import Metric
 from sycam.network import Network
 from sycam.oracle import MetricOracle, Spent, TerminalCache
+from sycam.store import TerminalStore
 from sycam.synthesis.goals import find_again
 from sycam.terminals import TerminalSettings
 from sygus import SygusError
@@ -35,7 +36,7 @@ class Shard:
     Each kind of job is a method of its name:
 
     - `start`: make the network;
-    - `hold`: compute the terminals of a unit of images, and keep them;
+    - `hold`: the terminals of a unit of images, from the cache on disk or computed, and kept;
     - `maps`: low-resolution heatmaps of terms on images of a unit;
     - `score`: metrics of heatmaps on images of a unit;
     - `failing`: the first image of a unit on which an assumption fails;
@@ -48,6 +49,7 @@ class Shard:
         self._caches: dict[Key, TerminalCache] = {}
         self._oracles: dict[tuple[Key, str], MetricOracle] = {}
         self._known: dict[str, Metric] = {}
+        self._opened: TerminalStore | None = None
 
     def answer(self, message: bytes) -> bytes:
         """The answers to a message's jobs, in order; a job that fails has its error for an answer.
@@ -101,18 +103,19 @@ class Shard:
         return Answer({})
 
     def hold(self, job: Job) -> Answer:
-        """head: names, class_names, terminals, settings. tensors: pixels, labels, and masks, boxes, classes where there are any.
-        Answers classes, p and predicted."""
+        """head: names, class_names, terminals, settings, store. tensors: pixels, labels, and masks, boxes, classes where there
+        are any. Answers classes, p and predicted."""
         assert job.unit is not None
         head, given = job.head, job.tensors
         cache = TerminalCache(
             self.network, unpack_images(head, given), head["terminals"], given.get("classes"),
             settings=TerminalSettings(**head["settings"]), unit=torch.zeros(len(head["names"]), dtype=torch.int64),
+            store=self._store(head["store"]),
         )  # fmt: skip
         self._caches[job.unit] = cache
         self._oracles = {key: oracle for key, oracle in self._oracles.items() if key[0] != job.unit}
         return Answer(
-            {"bytes": cache.bytes},
+            {"bytes": cache.bytes, "stored": cache.stored.describe()},
             {"classes": cache.classes, "p": cache.p, "predicted": cache.predicted},
         )
 
@@ -139,8 +142,8 @@ class Shard:
         return Answer({"place": self._caches[job.unit].failing(decode_terms(job.head["term"])[0])})
 
     def compare(self, job: Job) -> Answer:
-        """head: cams, metrics, optional, settings, on_error, apart, and the images'. tensors: the images', and classes where they
-        are given. Answers the table."""
+        """head: cams, metrics, optional, settings, on_error, apart, store, and the images'. tensors: the images', and classes
+        where they are given. Answers the table."""
         head, given = job.head, job.tensors
         cams = [
             drawn if isinstance(drawn, Baseline) else Cam(name, drawn)
@@ -151,13 +154,25 @@ class Shard:
             [cams[place] for place in head["optional"]], self._protocol, head["on_error"], head["apart"],
         )  # fmt: skip
         unit = torch.zeros(len(head["names"]), dtype=torch.int64)
-        table = tabulate(asked, self.network, unpack_images(head, given), given.get("classes"), unit=unit)
+        table = tabulate(
+            asked, self.network, unpack_images(head, given), given.get("classes"), unit=unit, store=self._store(head["store"])
+        )
         failed = [[place, name, reason] for (place, name), reason in table.failed.items()]
         reasons = [[place, reason] for place, reason in table.reasons.items()]
         return Answer(
-            {"reasons": reasons, "failed": failed, "stopped": pack_error(table.error) if table.error else None},
+            {
+                "reasons": reasons,
+                "failed": failed,
+                "stopped": pack_error(table.error) if table.error else None,
+                "stored": table.stored.describe(),
+            },
             {"empty": table.empty, **{f"values.{name}": values for name, values in table.values.items()}},
         )
+
+    def _store(self, described: dict[str, Any] | None) -> TerminalStore | None:
+        if described is not None and self._opened is None:
+            self._opened = TerminalStore(described["folder"], described["limit"])
+        return self._opened
 
     def _metrics(self, recipes: list[dict[str, Any]]) -> list[Metric]:
         """Found once, so that a file of the user's own is run once."""
@@ -175,6 +190,11 @@ class Shard:
             metrics = self._metrics(head["metrics"])
             self._oracles[key] = MetricOracle(self._caches[job.unit], metrics, head["batch"], self._protocol)
         return self._oracles[key]
+
+
+def pack_store(store: TerminalStore | None) -> dict[str, Any] | None:
+    """Where workers look terminals up, and keep them."""
+    return None if store is None else {"folder": str(store.folder.absolute()), "limit": store.limit}
 
 
 def pack_images(images: ImageSet) -> tuple[dict[str, Any], dict[str, Tensor]]:
