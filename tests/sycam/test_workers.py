@@ -6,21 +6,27 @@ import os
 import signal
 import threading
 import time
+from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
 from worlds import TinyVGG, tiny_images, tiny_network
 
-from sycam.cams import cam_from_text, terminal_variable
-from sycam.errors import SycamError, Unavailable
+from sycam.cams import cam_from_text, find_cam, find_cams, terminal_variable
+from sycam.comparison import compare
+from sycam.errors import OracleError, SycamError, Unavailable
 from sycam.metrics.protocol import find_protocol
 from sycam.metrics.registry import Metric, metric
 from sycam.network import Network, Preprocessing, load_network
 from sycam.oracle import MetricOracle, TerminalCache
 from sycam.oracle.units import unit_of
+from sycam.store import TerminalStore
+from sycam.synthesis.goals import find_metric
+from sycam.synthesis.synthesize import synthesize
 from sycam.theory import CAM
-from sycam.workers import Crew, RemoteCache, RemoteOracle
+from sycam.workers import Crew, RemoteCache, RemoteOracle, tabulate_on
 from sycam.workers import pool as pool_module
 from sycam.workers.recipe import describe_network, make_network
 from sygus import Term
@@ -129,6 +135,72 @@ def test_ctrl_c_leaves_workers_that_can_be_asked_again(network, pool):
     assert same(scored(oracle, torch.arange(32)), expected)
     assert time.monotonic() - start < 5
     assert [slot.worker.pid for slot in pool._slots] == pids
+
+
+def test_a_run_and_a_table_on_workers_are_those_of_one_process(network, pool, monkeypatch):
+    @contextmanager
+    def ready(self, *given):
+        yield pool if self.workers else None
+
+    monkeypatch.setattr(Crew, "pool", ready)
+    images = replace(tiny_images(24), masks=tiny_images(24).masks & (torch.arange(24) % 3 > 0)[:, None, None])
+    given = {"budget": 40, "protocol": "opticam"}
+    one, two = (synthesize("gradient", None, network, images, workers=workers, **given) for workers in (None, 2))
+    a, b = one.describe(), two.describe()
+    for found in (a, b):
+        found["counts"].pop("seconds")
+        found["counts"].pop("network_passes")  # of the network, which both runs share
+    for key in ("answer", "table", "counts", "verdict", "stopped_by", "goals"):
+        assert a[key] == b[key], key
+    cams = [
+        *find_cams("gradcam"),
+        *find_cams("CAM"),
+        *find_cams("eigencam"),
+        *find_cams("controls"),
+        find_cam("(exp (* 1000000.0 (gap A)))"),
+    ]
+    metrics = [metric("average-gain"), metric("iou"), metric("coherency"), metric("adcc-of-means")]
+    given = {"optional": cams, "protocol": PROTOCOL, "classes": images.labels}
+    one, two = (compare(cams, metrics, network, images, by=by, **given) for by in (None, partial(tabulate_on, pool)))
+    assert (
+        [c.name for c in one.cams]
+        == [c.name for c in two.cams]
+        == ["Grad-CAM", "EigenCAM", "Fake-CAM", "Random-CAM", "Centre-Gaussian"]
+    )
+    assert all(torch.equal(one.scores[m.name], two.scores[m.name]) for m in metrics)
+    assert [(c.name, why) for c, why in one.skipped] == [(c.name, why) for c, why in two.skipped]
+    assert (one.without_mask, one.empty) == (two.without_mask, two.empty)
+
+
+def test_oracles_that_fail_in_workers(network, pool, tmp_path):
+    path = tmp_path / "mine.py"
+    path.write_text(
+        "def hot(query):\n    if 'image-9.png' in query.names:\n        raise ValueError('not this one')\n    return query.o\n"
+    )
+    images, places = tiny_images(20), torch.arange(20)
+    metrics = [find_metric(f"{path}:hot"), metric("iou")]
+    one = MetricOracle(TerminalCache(network, images, NAMES), metrics, protocol=PROTOCOL)
+    two = RemoteOracle(RemoteCache(pool, network, images, NAMES), metrics, protocol=PROTOCOL)
+    maps, _ = one.maps(terms())
+    for stop in (False, True):
+        errors: list[dict] = [{}, {}]
+        a, b = (oracle.score_each(maps, places, None, lost, stop) for oracle, lost in zip((one, two), errors, strict=True))
+        assert all(torch.equal(x.nan_to_num(nan=-1), y.nan_to_num(nan=-1)) for x, y in zip(a, b, strict=True))
+        assert str(errors[0]["hot"]) == str(errors[1]["hot"]) and errors[1]["hot"].images == errors[0]["hot"].images
+    with pytest.raises(OracleError, match=r"mine.py:3: ValueError: not this one; asked about image-9.png"):
+        two.score(maps, places)
+
+
+def test_workers_read_and_keep_terminals_on_disk(network, pool, tmp_path):
+    images, store = tiny_images(20), TerminalStore(tmp_path, 10**9)
+    first = RemoteCache(pool, network, images, NAMES, store=store)
+    before = vars(network.passes).copy()
+    second = RemoteCache(pool, network, images, NAMES, store=store)
+    assert vars(network.passes) == before
+    assert (first.stored.images_read, first.stored.images_computed) == (0, 20)
+    assert (second.stored.images_read, second.stored.images_computed) == (20, 0)
+    here = TerminalCache(network, images, NAMES, store=store)
+    assert here.stored.images_read == 20 and torch.equal(here.p, second.p)
 
 
 def test_errors_of_workers_are_errors_here(network, pool):
