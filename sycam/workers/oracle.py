@@ -19,7 +19,6 @@ from sycam.oracle.metric_oracle import require_masks
 from sycam.oracle.units import unit_of
 from sycam.store import Stored, TerminalStore
 from sycam.terminals import TerminalSettings
-from sycam.theory import Evaluator
 from sygus import Term
 
 from .message import Answer, Job, Key, encode_drawables, encode_terms, unpack_error
@@ -31,7 +30,7 @@ _sets = count()
 
 
 class RemoteCache(TerminalCache):
-    """The terminals of images, each where it was computed: here are only classes and probabilities.
+    """The terminals of images, each where it was computed: here are classes and probabilities, and what is asked of `values`.
 
     Args:
         pool: the workers, which share the images unit by unit.
@@ -75,6 +74,7 @@ class RemoteCache(TerminalCache):
             torch.cat([answer.tensors[name] for answer in answers]) for name in ("classes", "p", "predicted")
         )
         self.stored = sum((Stored(**answer.head["stored"]) for answer in answers), Stored())
+        self.values = {name: RemoteColumn(self, name) for name in dict.fromkeys(["A", *names])}  # type: ignore[misc]
         self._bytes = sum(answer.head["bytes"] for answer in answers)
 
     def units(self, places: Tensor | None = None) -> Iterator[tuple[Key, Tensor]]:
@@ -96,10 +96,6 @@ class RemoteCache(TerminalCache):
         ]
         return min(found, default=None)
 
-    def evaluator(self, places: Tensor | slice) -> Evaluator:
-        """Not to be had here."""
-        raise TypeError("terminals stay with the workers: ask RemoteOracle.maps")
-
     def select(self, places: Tensor) -> TerminalCache:
         """Not to be had here."""
         raise TypeError("terminals stay with the workers: make a cache of the selected images")
@@ -108,6 +104,25 @@ class RemoteCache(TerminalCache):
     def bytes(self) -> int:
         """Memory that the workers' caches hold together."""
         return self._bytes
+
+
+class RemoteColumn:
+    """One terminal of images that workers hold; indexing asks for some of its rows, as a tensor's would be."""
+
+    def __init__(self, cache: RemoteCache, name: str) -> None:
+        self._cache, self._name = cache, name
+
+    def __getitem__(self, places: Tensor | slice) -> Tensor:
+        cache = self._cache
+        chosen = torch.arange(len(cache))[places if isinstance(places, slice) else places.cpu()]
+        shares = list(cache.units(chosen))
+        jobs = [Job("rows", {"name": self._name}, {"places": chosen[at] - cache.first_of(unit)}, unit) for unit, at in shares]
+        answers = cache.pool.ask(jobs)
+        first = answers[0].tensors["rows"]
+        rows = first.new_empty(len(chosen), *first.shape[1:])
+        for (_, at), answer in zip(shares, answers, strict=True):
+            rows[at] = answer.tensors["rows"]
+        return rows.to(cache.network.device)
 
 
 class RemoteOracle(MetricOracle):
@@ -125,7 +140,7 @@ class RemoteOracle(MetricOracle):
     def __init__(  # nothing of MetricOracle's: the pixels are the workers'
         self, cache: RemoteCache, metric: Metric | Sequence[Metric], batch: int | None = None, protocol: Protocol = DEFAULT
     ) -> None:
-        self.cache, self.protocol, self.batch = cache, protocol, batch  # type: ignore[assignment]
+        self.cache, self.protocol, self.batch = cache, protocol, batch  # type: ignore[misc]
         self.metrics = [metric] if isinstance(metric, Metric) else list(metric)
         self.metric, self.spent = self.metrics[0], Spent()
         for one in self.metrics:

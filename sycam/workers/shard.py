@@ -40,6 +40,7 @@ class Shard:
     - `maps`: low-resolution heatmaps of terms on images of a unit;
     - `score`: metrics of heatmaps on images of a unit;
     - `failing`: the first image of a unit on which an assumption fails;
+    - `rows`: a terminal of some images of a unit;
     - `compare`: metrics of CAMs on a unit of images that comes along and is not kept.
     """
 
@@ -63,7 +64,7 @@ class Shard:
     def _answer(self, job: Job) -> Answer:
         jobs: Mapping[str, Callable[[Job], Answer]] = {
             "start": self.start, "hold": self.hold, "maps": self.maps, "score": self.score, "failing": self.failing,
-            "compare": self.compare,
+            "rows": self.rows, "compare": self.compare,
         }  # fmt: skip
         before = asdict(self._network.passes) if self._network else {}
         try:
@@ -140,6 +141,12 @@ class Shard:
         """head: term. Answers a place, or None."""
         assert job.unit is not None
         return Answer({"place": self._caches[job.unit].failing(decode_terms(job.head["term"])[0])})
+
+    def rows(self, job: Job) -> Answer:
+        """head: name. tensors: places. Answers rows [n, ...]."""
+        assert job.unit is not None
+        places = job.tensors["places"].to(self.network.device)
+        return Answer({}, {"rows": self._caches[job.unit].values[job.head["name"]][places]})
 
     def compare(self, job: Job) -> Answer:
         """head: cams, metrics, optional, settings, on_error, apart, store, and the images'. tensors: the images', and classes

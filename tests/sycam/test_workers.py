@@ -81,6 +81,7 @@ def test_two_workers_give_the_bits_of_one_process(network, pool):
         torch.equal(there.classes, here.classes) and torch.equal(there.p, here.p) and torch.equal(there.predicted, here.predicted)
     )
     assert there.bytes == here.bytes
+    assert torch.equal(there.values["G"][order[:5]], here.values["G"][order[:5]])
     assert two.of(metric("iou")).spent is two.spent
 
 
