@@ -34,6 +34,7 @@ from sygus.automaton import Automaton
 from sygus.constraints import ConstraintOracle, still_assumed
 from sygus.errors import nearest
 
+from .asking import Asking
 from .budget import Budget
 from .goals import Cost, Goals, find_goals
 from .images import check_labels, chosen_images, parts_of, usable
@@ -161,6 +162,10 @@ def synthesize(
             )
             learner = sygus.learner(settings.learner, ordered, settings.max_size, equivalence=classes, seed=settings.seed)
             heatmaps = _same_heatmap(classes, known, oracles[0], journal)
+            asking = Asking.of(settings, oracles[0])
+            for note in asking.notes:
+                clock.observer.warn(note)
+            warnings += asking.notes
             with clock.phase("search"):
                 budget.started = time.monotonic()
 
@@ -171,8 +176,8 @@ def synthesize(
                 at_once = 32 if network.device.type == "cpu" else 128
                 found = search(
                     iter(learner), oracles[0], start, budget, ranking=rankings[0],
-                    target=settings.target, seed=settings.seed, at_once=at_once, laws=laws, heatmaps=heatmaps,
-                    failures=failures, on_batch=watch,
+                    target=settings.target, seed=settings.seed, at_once=at_once, rule=asking.rule,
+                    preview=asking.preview, laws=laws, heatmaps=heatmaps, failures=failures, on_batch=watch,
                 )  # fmt: skip
             if found.incumbent is None and failures.given_up is not None:
                 raise failures.given_up
@@ -194,7 +199,8 @@ def synthesize(
     result = Result(
         found.incumbent.term, found.incumbent.score, chosen, network, rows, found, counts,
         manifest(path, problem.terminals, warnings, goals, network, pool, parts, settings, load)
-        | {"cache": sum((cache.stored for cache in caches), Stored()).describe()}, verdict(rows, chosen),
+        | asking.describe() | {"cache": sum((cache.stored for cache in caches), Stored()).describe()},
+        verdict(rows, chosen),
         reached, warnings,
     )  # fmt: skip
     if settings.dump_smt2 is not None:
@@ -335,13 +341,21 @@ def _counts(
         "images_searched": len(oracles[0].cache),
         "images_held_out": len(oracles[1].cache) if len(oracles) > 1 else 0,
         "image_scores": searched.asked,
+        "image_scores_of_search": found.asked,
+        "image_scores_possible": found.possible,
         "image_scores_shared": searched.shared,
         "masked_passes": searched.passes,
         "masked_passes_held_out": oracles[1].spent.passes if len(oracles) > 1 else 0,
         "network_passes": {"full": network.passes.full, "tail": network.passes.tail, "backward": network.passes.backward},
         "largest_cost": learner.cost,
         "seconds": clock.seconds,
-    }
+    } | _order_counts(found)
+
+
+def _order_counts(found: Search) -> dict[str, Any]:
+    """What the order of candidates came to, where it was not the learner's."""
+    counts: dict[str, Any] = {"similar": found.similar} if found.similar else {}
+    return counts | ({} if found.agreement is None else {"relative_agreement": found.agreement})
 
 
 def _law_counts(found: Search, laws: ConstraintOracle | None) -> dict[str, int]:

@@ -71,7 +71,7 @@ class RemoteCache(TerminalCache):
         for answer in answers:
             network.passes.add(answer.head["passes"])
         self.classes, self.p, self.predicted = (
-            torch.cat([answer.tensors[name] for answer in answers]) for name in ("classes", "p", "predicted")
+            torch.cat([answer.tensors[name] for answer in answers]).to(network.device) for name in ("classes", "p", "predicted")
         )
         self.stored = sum((Stored(**answer.head["stored"]) for answer in answers), Stored())
         self.values = {name: RemoteColumn(self, name) for name in dict.fromkeys(["A", *names])}  # type: ignore[misc]
@@ -140,7 +140,7 @@ class RemoteOracle(MetricOracle):
     def __init__(  # nothing of MetricOracle's: the pixels are the workers'
         self, cache: RemoteCache, metric: Metric | Sequence[Metric], batch: int | None = None, protocol: Protocol = DEFAULT
     ) -> None:
-        self.cache, self.protocol, self.batch = cache, protocol, batch  # type: ignore[misc]
+        self.cache, self.protocol, self.batch = cache, protocol, batch  # type: ignore[assignment]
         self.metrics = [metric] if isinstance(metric, Metric) else list(metric)
         self.metric, self.spent = self.metrics[0], Spent()
         for one in self.metrics:
@@ -148,7 +148,7 @@ class RemoteOracle(MetricOracle):
         self._head = {"metrics": [recipe_of(one) for one in self.metrics], "batch": batch}
 
     def maps(self, terms: Sequence[Term], places: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """See `MetricOracle.maps`; on the CPU."""
+        """See `MetricOracle.maps`."""
         chosen = torch.arange(len(self.cache)) if places is None else places
         head = {**self._head, "terms": encode_terms(terms)}
         shares = list(self.cache.units(chosen))
@@ -157,7 +157,8 @@ class RemoteOracle(MetricOracle):
         finite = torch.empty(len(terms), len(chosen), dtype=torch.bool)
         for (_, rows), answer in zip(shares, answers, strict=True):
             maps[:, rows], finite[:, rows] = answer.tensors["maps"], answer.tensors["finite"]
-        return maps, finite
+        device = self.cache.network.device
+        return maps.to(device), finite.to(device)
 
     def score_each(
         self,
@@ -172,7 +173,7 @@ class RemoteOracle(MetricOracle):
             names = ", ".join(metric.name for metric in self.metrics if metric.redraws)
             raise SycamError(f"{names}: heatmaps are drawn on other images too, so score must be given the {len(maps)} CAMs")
         drawn = encode_drawables(cams) if self.redraws and cams is not None else None
-        head = {**self._head, "cams": drawn, "loses": lost is not None, "stop": stop}
+        head = {**self._head, "cams": drawn, "loses": lost is not None, "stop": stop, "agree": self.agree}
         shares = list(self.cache.units(places))
         answers = self._share_out("score", [(u, head, {"maps": maps[:, rows], "places": places[rows]}) for u, rows in shares])
         shapes = [(len(one.parts),) if one.parts else () for one in self.metrics]

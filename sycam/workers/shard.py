@@ -126,10 +126,10 @@ class Shard:
         return Answer({}, {"maps": maps, "finite": finite})
 
     def score(self, job: Job) -> Answer:
-        """head: metrics, batch, cams where a metric redraws, and whether it loses metrics and stops (`MetricOracle.score_each`).
+        """head: metrics, batch, cams where a metric redraws, agree, and whether it loses metrics and stops.
         tensors: maps [C, B, h, w], places [B]. Answers the values of each metric under its number, and what they cost."""
         oracle, head = self._oracle(job), job.head
-        oracle.spent = Spent()
+        oracle.spent, oracle.agree = Spent(), head["agree"]
         lost: dict[str, OracleError] = {}
         cams = decode_drawables(head["cams"]) if head["cams"] is not None else None
         maps = job.tensors["maps"].to(self.network.device)

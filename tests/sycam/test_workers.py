@@ -145,14 +145,15 @@ def test_a_run_and_a_table_on_workers_are_those_of_one_process(network, pool, mo
 
     monkeypatch.setattr(Crew, "pool", ready)
     images = replace(tiny_images(24), masks=tiny_images(24).masks & (torch.arange(24) % 3 > 0)[:, None, None])
-    given = {"budget": 40, "protocol": "opticam"}
-    one, two = (synthesize("gradient", None, network, images, workers=workers, **given) for workers in (None, 2))
-    a, b = one.describe(), two.describe()
-    for found in (a, b):
-        found["counts"].pop("seconds")
-        found["counts"].pop("network_passes")  # of the network, which both runs share
-    for key in ("answer", "table", "counts", "verdict", "stopped_by", "goals"):
-        assert a[key] == b[key], key
+    for more in ({}, {"stopping": "racing", "look_ahead": 16, "similar": 0.05}):
+        given = {"budget": 40, "protocol": "opticam", **more}
+        one, two = (synthesize("gradient", None, network, images, workers=workers, **given) for workers in (None, 2))
+        a, b = one.describe(), two.describe()
+        for found in (a, b):
+            found["counts"].pop("seconds")
+            found["counts"].pop("network_passes")  # of the network, which both runs share
+        for key in ("answer", "table", "counts", "verdict", "stopped_by", "goals", "warnings"):
+            assert a[key] == b[key], key
     cams = [
         *find_cams("gradcam"),
         *find_cams("CAM"),
