@@ -47,6 +47,8 @@ def synth(
     std: options.Std = None,
     limit: options.Limit = None,
     device: options.Device = "cpu",
+    workers: options.Workers = None,
+    ray: options.Ray = None,
     protocol: options.Protocol = None,
     classes: options.Classes = None,
     budget: Annotated[str, typer.Option(help="When to stop: 500 (candidates), 90s, 5m, 40000passes, or several.")] = "500",
@@ -104,7 +106,7 @@ def synth(
     source = options.image_source(images, dataset, masks, boxes)
     settings = Settings(
         budget, max_size, cost, learner, target, held_out, seed, classes, batch, dump_smt2, terminals, protocol, on_error,
-        oracle_timeout, stopping, error, look_ahead, similar,
+        oracle_timeout, stopping, error, look_ahead, similar, workers, ray,
     )  # fmt: skip
     quiet, store = Observer(), options.store(cache, no_cache, cache_limit)
     if as_json:
