@@ -1,9 +1,10 @@
 """A term for each image class beside one term for all, on images searched on and held out.
 
-    SYCAM_DATA=../shared/data python benchmarks/byclass.py [--only cifar10 tiny xray] [--seeds 2] [--budget 150] [--threads 1]
+    SYCAM_DATA=../shared/data python benchmarks/byclass.py [--only cifar10 tiny xray] [--seeds 0 1] [--budget 150] [--threads 1]
 
-One table: average-gain in per cent of the answer by class minus that of the single term, which the same enumeration keeps, paired,
-with 95% bootstrap intervals; and how many image scores were asked with and without `by_class` (the same candidates, `exact`).
+One table: average-gain in per cent of the answer by class minus that of the single term, which the same enumeration keeps,
+paired, with 95% bootstrap intervals; and how many image scores were asked with and without `by_class` (the same candidates,
+`exact`).
 A gain on the images searched on is promised; whether it carries over is what the held-out column says.
 """
 
@@ -58,7 +59,7 @@ def text(interval: dict[str, float]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--only", nargs="+", choices=WORLDS, default=list(WORLDS))
-    parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
     parser.add_argument("--budget", type=int, help="candidates; by default 150, and 60 at 224×224")
     parser.add_argument("--min-images", type=int, default=8)
     parser.add_argument("--threads", type=int, default=1)
@@ -72,7 +73,7 @@ def main() -> None:
     print("|" + " --- |" * 9)
     for name in given.only:
         world = WORLDS[name]
-        for seed in range(given.seeds):
+        for seed in given.seeds:
             network, images = world.load(seed)
             asked = {}
             for by_class in (False, True)[given.no_ordinary :]:
@@ -84,10 +85,11 @@ def main() -> None:
             found = result.by_class
             single = next((row for row in result.rows if row.kind == "single"), result.answer)
             own, searched = (sum(one[key] for one in found["classes"]) for key in ("own", "searched"))
+            counts, gain = result.counts, found["difference"]
             print(
-                f"| {name}, {seed} | {result.counts['images_searched']}, {result.counts['images_held_out']} | {own}, {searched} | "
-                f"{100 * single.search.mean():.2f} | {text(found['difference']['search'])} | {100 * single.held_out.mean():.2f} | "
-                f"{text(found['difference']['held_out'])} | {100 * asked[True]:.0f}% | "
+                f"| {name}, {seed} | {counts['images_searched']}, {counts['images_held_out']} | {own}, {searched} | "
+                f"{100 * single.search.mean():.2f} | {text(gain['search'])} | {100 * single.held_out.mean():.2f} | "
+                f"{text(gain['held_out'])} | {100 * asked[True]:.0f}% | "
                 f"{'–' if False not in asked else f'{100 * asked[False]:.0f}%'} |",
                 flush=True,
             )

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from .metrics.registry import METRICS, Metric, register_metric
     from .network import Network, Preprocessing, load_network
     from .run.result import Result
+    from .store import TerminalStore
     from .synthesis.observe import Observer, Progress
     from .synthesis.settings import Settings
     from .synthesis.synthesize import synthesize
@@ -27,17 +28,18 @@ if TYPE_CHECKING:
 
 __all__ = [
     "METRICS", "TERMINALS", "Cam", "ImageSet", "ImageSource", "Metric", "Network", "Observer", "Preprocessing", "Progress",
-    "Query", "Result", "Settings", "SycamError", "TerminalSettings", "Unavailable", "View", "find_cam", "find_cams", "heatmaps",
-    "known_cams", "load_dataset", "load_images", "load_network", "register_metric", "register_terminal", "score",
-    "synthesize",
+    "Query", "Result", "Settings", "SycamError", "TerminalSettings", "TerminalStore",
+    "Unavailable", "View", "find_cam", "find_cams", "heatmaps", "known_cams", "load_dataset", "load_images", "load_network",
+    "register_metric", "register_terminal", "score", "synthesize",
 ]  # fmt: skip
 
 _HOMES = {
     "Cam": "cams", "ImageSet": "images", "ImageSource": "images", "METRICS": "metrics.registry",
     "Metric": "metrics.registry", "Network": "network", "Observer": "synthesis.observe", "Preprocessing": "network",
     "Progress": "synthesis.observe", "Query": "metrics.query", "Result": "run.result", "Settings": "synthesis.settings",
-    "TERMINALS": "terminals", "TerminalSettings": "terminals", "View": "terminals", "find_cam": "cams", "find_cams": "cams",
-    "heatmaps": "api", "known_cams": "cams", "load_dataset": "images", "load_images": "images", "load_network": "network",
+    "TERMINALS": "terminals", "TerminalSettings": "terminals",
+    "TerminalStore": "store", "View": "terminals", "find_cam": "cams", "find_cams": "cams", "heatmaps": "api",
+    "known_cams": "cams", "load_dataset": "images", "load_images": "images", "load_network": "network",
     "register_metric": "metrics.registry", "register_terminal": "terminals", "score": "api",
     "synthesize": "synthesis.synthesize",
 }  # fmt: skip

@@ -17,6 +17,7 @@ from sycam.metrics.registry import Metric
 from sycam.network import Network
 from sycam.oracle.metric_oracle import require_masks
 from sycam.run.result import Result, cam_heatmaps
+from sycam.store import TerminalStore
 from sycam.synthesis.goals import find_metric
 from sycam.synthesis.protocols import under_protocol
 from sycam.terminals import TerminalSettings
@@ -77,6 +78,7 @@ def score(
     classes: Tensor | None = None,
     settings: TerminalSettings | None = None,
     protocol: str | Path | Protocol | None = None,
+    store: TerminalStore | None = None,
 ) -> Tensor:
     """The metric of one CAM on each image.
 
@@ -89,6 +91,7 @@ def score(
         classes: see `heatmaps`; where None, those of the protocol.
         protocol: "adcc" (where None), "opticam", "rise", a TOML file or a `Protocol`: what masked pixels become, and of a model
             that is not yet a `Network` the preprocessing and layer.
+        store: where terminals are looked up before they are computed, and kept; None for nowhere.
 
     Returns:
         [N] float64 on the CPU, in the metric's own units; of a metric that is no mean over images its parts, [N, P], which
@@ -116,7 +119,7 @@ def score(
     settings = settings or (cam.terminal_settings if isinstance(cam, Result) else None)
     asked = find_metric(metric)
     require_masks(asked, images)
-    found = compare([chosen], [asked], network, images, classes, settings=settings, protocol=chosen_protocol)
+    found = compare([chosen], [asked], network, images, classes, settings=settings, protocol=chosen_protocol, store=store)
     return found.scores[asked.name][0]
 
 

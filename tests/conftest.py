@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import shutil
+import tempfile
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 import torch
@@ -12,6 +15,20 @@ from sycam.images import ImageSet, load_images
 from sycam.network import Network, load_network
 
 torch.set_num_threads(1)  # pytest-xdist already uses the cores
+
+CACHES = tempfile.mkdtemp(prefix="sycam-tests-")
+os.environ["SYCAM_CACHE"] = CACHES  # never the user's
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """A cache of its own for each test; a hook, for hypothesis takes no fixtures of a single test."""
+    os.environ["SYCAM_CACHE"] = str(Path(CACHES, uuid4().hex))
+
+
+def pytest_unconfigure() -> None:
+    """Nothing stays."""
+    shutil.rmtree(CACHES, ignore_errors=True)
+
 
 HALF = {"mean": 0.5, "std": 0.5}
 

@@ -80,4 +80,3 @@ def _apply(name: str, *args: Term) -> Term:
     function = core_function(name, tuple(arg.sort for arg in args))
     assert isinstance(function, Function), f"{name} at {[str(arg.sort) for arg in args]}"
     return Term(function, args)
-

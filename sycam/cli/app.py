@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from . import check, compare, explain, listing, score, synth
+from . import cache, check, compare, explain, listing, score, synth
 
 app = typer.Typer(
     name="sycam",
@@ -20,3 +20,4 @@ app.command("compare")(compare.compare)
 app.command("explain")(explain.explain)
 app.command("check")(check.check)
 app.command("list")(listing.list_)
+app.add_typer(cache.app, name="cache")

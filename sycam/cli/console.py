@@ -13,6 +13,7 @@ from rich.text import Text
 
 from sycam.errors import OracleError
 from sycam.metrics.registry import Metric
+from sycam.store import Stored, size_text
 
 out = Console(highlight=False, soft_wrap=False, emoji=False)  # file.py:tv:name is no emoji
 err = Console(stderr=True, highlight=False, emoji=False)
@@ -98,6 +99,19 @@ def asked_text(counts: dict[str, Any]) -> str:
     if "relative_agreement" in counts:
         text += f", relative's rank correlation {counts['relative_agreement']:.2f}"
     return text
+
+
+def stored_text(stored: Stored) -> str:
+    """One line on what a run found in the cache and put there.
+
+    >>> stored_text(Stored(8, 6, 1, 2, 5000, 1200, "/cache"))
+    'Terminals of 3 images: 8 values read from the cache, 6 computed; 1.2 KB written to /cache.'
+    """
+    images = stored.images_read + stored.images_computed
+    return (
+        f"Terminals of {images:,} image{'' if images == 1 else 's'}: {stored.rows_read:,} values read from the cache, "
+        f"{stored.rows_computed:,} computed; {size_text(stored.bytes_written)} written to {stored.folder}."
+    )
 
 
 def cam_cell(name: str, expression: str, style: str = "bold") -> Text:

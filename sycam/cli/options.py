@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Optional
@@ -13,6 +14,7 @@ from sycam.images import ImageSource
 from sycam.metrics.protocol import DEFAULT
 from sycam.metrics.protocol import Protocol as MetricProtocol
 from sycam.network import Network
+from sycam.store import TerminalStore, default_folder, parse_size
 from sycam.synthesis.protocols import under_protocol
 from sycam.terminals import TerminalSettings
 
@@ -52,6 +54,10 @@ OracleTimeout = Annotated[
 Traceback = Annotated[
     bool, typer.Option("--traceback", help="Show the traceback of an oracle that fails.", callback=show_tracebacks)
 ]
+Workers = Annotated[
+    Optional[str], typer.Option(help="Score in so many processes, or 'auto': one a CUDA device, or one a CPU thread.")
+]
+Ray = Annotated[Optional[str], typer.Option(help="Score on a Ray cluster: host:port, auto, or local. Needs the extra 'ray'.")]
 Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ...")]
 Size = Annotated[Optional[int], typer.Option(help="Side of the square input in pixels, where the model does not say.")]
 Resize = Annotated[
@@ -77,6 +83,16 @@ ShapOrderings = Annotated[Optional[int], typer.Option(min=2, help="Orderings of 
 OptiSteps = Annotated[Optional[int], typer.Option(min=1, help="At most so many steps of opti's optimisation [100].")]
 FinerClasses = Annotated[Optional[int], typer.Option(min=1, help="Similar classes that G_diff compares with [3].")]
 FinerStrength = Annotated[Optional[float], typer.Option(min=0, help="How strongly G_diff takes them off [1].")]
+Cache = Annotated[
+    Optional[str],
+    typer.Option(
+        help="Where terminals are kept between runs, or none; by default SYCAM_CACHE, or sycam in the user's cache folder."
+    ),
+]
+NoCache = Annotated[bool, typer.Option("--no-cache", help="Compute all terminals anew and keep none.")]
+CacheLimit = Annotated[
+    Optional[str], typer.Option(help="Of all that is kept, such as 20GB; the least recently used go first. By default 10GB.")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout, and nothing else.")]
 
 
@@ -120,6 +136,28 @@ def network(
     for note in loaded.notes:
         warn(note)
     return loaded
+
+
+def cache_folder(cache: str | None) -> Path | None:
+    """The folder that --cache, or else the environment, names; None for `none`."""
+    named = cache if cache is not None else os.environ.get("SYCAM_CACHE", "")
+    return None if named == "none" else Path(named).expanduser() if named else default_folder()
+
+
+def store(cache: str | None, no_cache: bool, limit: str | None) -> TerminalStore | None:
+    """Where terminals are kept; None for nowhere. A folder that was named and cannot be made is an error, else a warning."""
+    folder, size = cache_folder(cache), parse_size(limit) if limit is not None else None
+    if no_cache and cache not in (None, "none"):
+        raise SycamError(f"--no-cache and --cache {cache} contradict each other: give one")
+    if no_cache or folder is None:
+        return None
+    try:
+        return TerminalStore(folder, size, warn)
+    except SycamError as error:
+        if cache is not None or "SYCAM_CACHE" in os.environ:
+            raise
+        warn(f"terminals are not kept between runs: {error}")
+        return None
 
 
 def terminals(base: TerminalSettings, **given: float | None) -> TerminalSettings:

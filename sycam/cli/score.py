@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from importlib.util import find_spec
 from typing import Annotated, Any, Optional
 
@@ -23,6 +24,7 @@ from sycam.run.result import interval
 from sycam.synthesis.goals import GLOB, find_metrics
 from sycam.synthesis.images import check_labels
 from sycam.terminals import TerminalSettings
+from sycam.workers import Crew, tabulate_on
 
 from . import console, options
 
@@ -62,6 +64,8 @@ def score(
     std: options.Std = None,
     limit: options.Limit = None,
     device: options.Device = "cpu",
+    workers: options.Workers = None,
+    ray: options.Ray = None,
     protocol: options.Protocol = None,
     classes: options.Classes = None,
     seed: options.Seed = 0,
@@ -72,6 +76,9 @@ def score(
     opti_steps: options.OptiSteps = None,
     finer_classes: options.FinerClasses = None,
     finer_strength: options.FinerStrength = None,
+    cache: options.Cache = None,
+    no_cache: options.NoCache = False,
+    cache_limit: options.CacheLimit = None,
     on_error: options.OnError = "stop",
     oracle_timeout: options.OracleTimeout = None,
     traceback: options.Traceback = False,
@@ -87,6 +94,7 @@ def score(
     metrics = find_metrics([*(metric or []), *(oracle or [])] or ["average-gain"], timeout=oracle_timeout, warn=console.warn)
     named = list(dict.fromkeys(cam for spec in cams for cam in find_cams(spec)))
     alone = {cam for spec in cams if spec not in GROUPS for cam in find_cams(spec)}
+    store = options.store(cache, no_cache, cache_limit)
     network = options.network(model, weights, layer, size, resize, mean, std, device, output, chosen)
     source = options.image_source(images, dataset, masks, boxes)
     if source is None:
@@ -106,10 +114,12 @@ def score(
     if any(GLOB in name for name in metric or []) or "all" in (metric or []):
         metrics = _possible(metrics, bool(pool.has_mask.any()))
     try:
-        found = compare(
-            named, metrics, network, pool, labels, settings=settings, optional={*named} - alone, protocol=chosen,
-            on_error=on_error,
-        )  # fmt: skip
+        with Crew(workers, ray).pool(network, chosen, console.warn) as crew:
+            found = compare(
+                named, metrics, network, pool, labels, settings=settings, optional={*named} - alone, protocol=chosen,
+                on_error=on_error, store=store,
+                by=None if crew is None else partial(tabulate_on, crew),
+            )  # fmt: skip
     except OracleError as error:
         if error.result.cams:
             _show(error.result, metrics, network, pool, chosen, settings, as_json)
@@ -139,6 +149,8 @@ def _show(
     for start in range(0, len(metrics), COLUMNS):
         console.out.print(_table(found.cams, metrics[start : start + COLUMNS], table))
     console.out.print(f"{len(pool)} images; {network.name}; {protocol_text(protocol.describe(network))}", soft_wrap=True)
+    if found.stored.folder:
+        console.out.print(console.stored_text(found.stored), soft_wrap=True)
 
 
 def _possible(metrics: list[Metric], masks: bool) -> list[Metric]:
@@ -211,6 +223,7 @@ def _document(
         "images": {"count": count, "sha256": digest},
         "protocol": protocol.describe(network),
         "terminal_settings": settings.describe(),
+        "cache": found.stored.describe(),
         "network": network.describe(),
         "torch": torch.__version__,
     }

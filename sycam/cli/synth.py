@@ -12,6 +12,7 @@ import typer
 from sycam.cams import find_grammar
 from sycam.images import ImageSource
 from sycam.metrics.registry import Metric
+from sycam.store import Stored, TerminalStore
 from sycam.synthesis.goals import find_goals, find_metric
 from sycam.synthesis.observe import Observer
 from sycam.synthesis.problem import read_problem
@@ -46,6 +47,8 @@ def synth(
     std: options.Std = None,
     limit: options.Limit = None,
     device: options.Device = "cpu",
+    workers: options.Workers = None,
+    ray: options.Ray = None,
     protocol: options.Protocol = None,
     classes: options.Classes = None,
     budget: Annotated[str, typer.Option(help="When to stop: 500 (candidates), 90s, 5m, 40000passes, or several.")] = "500",
@@ -66,7 +69,8 @@ def synth(
         typer.Option(help="Score last whose heatmaps differ from a scored one's by no more on average, such as 0.02."),
     ] = None,
     by_class: Annotated[
-        bool, typer.Option("--by-class", help="A term for each image class with enough images, the best single one for the others.")
+        bool,
+        typer.Option("--by-class", help="A term for each image class with enough images, the best one for the others."),
     ] = False,
     min_images: Annotated[int, typer.Option(min=1, help="By class: so many search images are enough.")] = 8,
     batch: Annotated[Optional[int], typer.Option(min=1, help="Masked images per pass; by default what suits the device.")] = None,
@@ -80,6 +84,9 @@ def synth(
     finer_strength: options.FinerStrength = None,
     out: Annotated[Optional[Path], typer.Option(help="The run's folder; by default runs/ and the time.")] = None,
     dump_smt2: Annotated[Optional[Path], typer.Option(help="Write queries that stay undecided to this folder.")] = None,
+    cache: options.Cache = None,
+    no_cache: options.NoCache = False,
+    cache_limit: options.CacheLimit = None,
     on_error: options.OnError = "stop",
     oracle_timeout: options.OracleTimeout = None,
     traceback: options.Traceback = False,
@@ -104,19 +111,19 @@ def synth(
     source = options.image_source(images, dataset, masks, boxes)
     settings = Settings(
         budget, max_size, cost, learner, target, held_out, seed, classes, batch, dump_smt2, terminals, protocol, on_error,
-        oracle_timeout, stopping, error, look_ahead, similar, by_class, min_images,
+        oracle_timeout, stopping, error, look_ahead, similar, workers, ray, by_class, min_images,
     )  # fmt: skip
-    quiet = Observer()
+    quiet, store = Observer(), options.store(cache, no_cache, cache_limit)
     if as_json:
         _run(
             path, wanted, model, weights, layer, output, size, resize, mean, std, device, source, limit, settings, folder, quiet,
-            True,
+            True, store,
         )  # fmt: skip
         return
     with Watch(chosen) as watch:
         result = _run(
             path, wanted, model, weights, layer, output, size, resize, mean, std, device, source, limit, settings, folder, watch,
-            False,
+            False, store,
         )  # fmt: skip
     console.out.print()
     console.out.print(console.result_table(result["table"], chosen))
@@ -138,6 +145,8 @@ def synth(
         f"{counts['same_on_images']:,} with its heatmaps on these images, "
         f"{counts['rejected_early']:,} rejected early, {console.asked_text(counts)}, {counts['masked_passes']:,} masked passes."
     )
+    if store:
+        console.out.print(console.stored_text(Stored(**result["manifest"]["cache"])), soft_wrap=True)
     console.out.print(f"\n{result['answer']['define_fun']}\n", soft_wrap=True, markup=False)
     for what, name in (("report", "report.html"), ("picture", "gallery.png"), ("answer", "answer.sy")):
         console.out.print(f"{what:8} {folder / name}", soft_wrap=True)
@@ -147,9 +156,10 @@ def _run(
     path: Path, metric: Metric | None, model: str, weights: Path | None, layer: str | None, output: str | None,
     size: int | None, resize: str | None, mean: str | None, std: str | None, device: str, images: ImageSource | None,
     limit: int | None, settings: Settings, folder: Path, observer: Observer, as_json: bool,
+    store: TerminalStore | None,
 ) -> dict:  # fmt: skip
     result = synthesize(
-        path, metric, model, images, settings=settings, limit=limit, out=folder, observer=observer, weights=weights,
+        path, metric, model, images, settings=settings, limit=limit, out=folder, observer=observer, store=store, weights=weights,
         layer=layer, output=output, size=size, resize=int(resize) if resize and resize.isdigit() else resize,
         mean=options.numbers(mean, "--mean"), std=options.numbers(std, "--std"), device=device,
     ).describe()  # fmt: skip

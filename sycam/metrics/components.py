@@ -1,42 +1,36 @@
-"""Connected components of many masks at once, on the device, and boxes: what box metrics need."""
+"""Connected components of many masks at once, and boxes: what box metrics need."""
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from scipy import ndimage
 from torch import Tensor
 
+TOUCHING = np.zeros((3, 3, 3), bool)
+"""Which voxels of a stack of masks are neighbours: the eight around a pixel, none of another mask."""
+TOUCHING[1] = True
 
-def components(masks: Tensor) -> Tensor:
-    """Labels of the 8-connected components of each mask.
 
-    Every pixel takes the smallest index among its neighbours, and then that of the pixel of this index: distances double, so that
-    a few dozen rounds suffice whatever the shape.
+def connected_parts(masks: Tensor) -> list[tuple[int, int, tuple[int, int, int, int]]]:
+    """The 8-connected components of each mask, mask by mask, each in the order of its first pixel in row-major order.
 
     Args:
-        masks: [N, H, W] boolean.
+        masks: [N, H, W] boolean. They go to the CPU, where scipy labels them.
 
     Returns:
-        [N, H, W] int64: on a component the row-major index of its first pixel, and H·W elsewhere.
+        For each component the place of its mask, its pixels, and its box (x0, y0, x1, y1), x1 and y1 exclusive.
 
-    >>> components(torch.tensor([[[True, False, True], [False, False, True]]]))
-    tensor([[[0, 6, 2],
-             [6, 6, 2]]])
+    >>> connected_parts(torch.tensor([[[True, False, True], [False, False, True]]]))
+    [(0, 1, (0, 0, 1, 1)), (0, 2, (2, 0, 3, 2))]
     """
-    height, width = masks.shape[1:]
-    none = height * width
-    index = torch.arange(none, device=masks.device).view(1, height, width)
-    # Pooling wants floating point; float64 holds indices of any image exactly.
-    labels = torch.where(masks, index, none).double()
-    while True:
-        near = -F.max_pool2d(-F.pad(labels[:, None], (1, 1, 1, 1), value=none), 3, 1)[:, 0]
-        found = torch.where(masks, near, float(none))
-        padded = F.pad(found.flatten(1), (0, 1), value=none)
-        found = padded.gather(1, found.flatten(1).long()).view_as(found)
-        found = torch.minimum(found, labels)
-        if torch.equal(found, labels):  # one transfer a round
-            return labels.long()
-        labels = found
+    labels, _ = ndimage.label(masks.cpu().numpy(), TOUCHING)
+    sizes = np.bincount(labels.ravel()).tolist()
+    return [
+        (mask.start, sizes[label], (columns.start, rows.start, columns.stop, rows.stop))
+        for label, (mask, rows, columns) in enumerate(ndimage.find_objects(labels), 1)
+    ]
 
 
 def largest_boxes(masks: Tensor) -> Tensor:
@@ -52,40 +46,23 @@ def largest_boxes(masks: Tensor) -> Tensor:
     tensor([[2., 0., 3., 2.],
             [0., 0., 0., 0.]])
     """
-    count, height, width = masks.shape
-    labels = components(masks).flatten(1)
-    sizes = torch.zeros(count, height * width + 1, dtype=torch.int64, device=masks.device)
-    sizes.scatter_add_(1, labels, torch.ones_like(labels))
-    largest = sizes[:, :-1].argmax(1, keepdim=True)  # torch promises the first of several maxima
-    return tight_boxes((labels == largest).view_as(masks))
-
-
-def tight_boxes(masks: Tensor) -> Tensor:
-    """The box around all of each mask [N, H, W], [N, 4] float32; all zeros where it is empty."""
-    rows, columns = masks.any(2), masks.any(1)
-
-    def ends(inside: Tensor) -> tuple[Tensor, Tensor]:
-        first = inside.int().argmax(1)
-        return first, torch.where(inside.any(1), inside.shape[1] - inside.flip(1).int().argmax(1), 0)
-
-    (top, bottom), (left, right) = ends(rows), ends(columns)
-    return torch.stack([left, top, right, bottom], 1).float()
+    boxes, sizes = [(0, 0, 0, 0)] * len(masks), [0] * len(masks)
+    for mask, size, box in connected_parts(masks):
+        if size > sizes[mask]:
+            boxes[mask], sizes[mask] = box, size
+    return torch.tensor(boxes, dtype=torch.float32, device=masks.device).view(-1, 4)
 
 
 def boxes_of_parts(masks: Tensor) -> Tensor:
     """The boxes around the components of each mask [B, H, W]: [B, M, 4] float32, M of the mask that has most, at least 1; the
     rows of the others are all zeros beyond their own."""
-    labels = components(masks)
-    found = []
-    for row, mask in enumerate(masks):
-        firsts = labels[row][mask].unique()
-        found.append(tight_boxes(labels[row] == firsts[:, None, None]))
-    most = max([1, *(len(boxes) for boxes in found)])
-    return (
-        torch.stack([F.pad(boxes, (0, 0, 0, most - len(boxes))) for boxes in found])
-        if found
-        else masks.new_zeros(0, 1, 4).float()
-    )
+    found: list[list[tuple[int, int, int, int]]] = [[] for _ in masks]
+    for mask, _, box in connected_parts(masks):
+        found[mask].append(box)
+    most = max([1, *map(len, found)])
+    padded = [torch.tensor(boxes, dtype=torch.float32).view(-1, 4) for boxes in found]
+    stacked = [F.pad(boxes, (0, 0, 0, most - len(boxes))) for boxes in padded]
+    return (torch.stack(stacked) if stacked else torch.zeros(0, 1, 4)).to(masks.device)
 
 
 def overlap(boxes: Tensor, others: Tensor) -> Tensor:

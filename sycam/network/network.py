@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -34,6 +35,11 @@ class Passes:
     full: int = 0
     tail: int = 0
     backward: int = 0
+
+    def add(self, more: Mapping[str, int]) -> None:
+        """Counts passes of a copy of the network elsewhere."""
+        for name, passes in more.items():
+            setattr(self, name, getattr(self, name) + passes)
 
 
 class Network:
@@ -67,7 +73,10 @@ class Network:
         map_size: (h, w) of the layer.
         passes: images computed so far.
         dtype: floating-point type of the images it takes and of what it returns.
+        probe: sha256 of the bits of activations and logits of two seeded random images: it tells networks of the same weights
+            apart that compute otherwise (code, device, precision, threads).
         notes: what the user should be told, such as an unusual default layer.
+        recipe: arguments with which `load_network` makes it again on any device; None where it was made of a module.
         memo: what others remember about this network, such as its linear head.
 
     Raises:
@@ -105,12 +114,13 @@ class Network:
             model, own = copy.deepcopy(model).to(self.device, self.dtype), True
         if own:
             model = model.eval().requires_grad_(False).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.model = model
+        self.model, self._own = model, own
         self.preprocessing = preprocessing
         self.name = name or type(model).__name__
         self.weights = weights
         self.passes = Passes()
         self.memo: dict[str, Any] = {}
+        self.recipe: dict[str, Any] | None = None
         self._output = Output(self.name, None if output is None else str(output))
         self._overwrites_input = False  # until seen
         self._not_finite = torch.zeros((), dtype=torch.bool, device=self.device)
@@ -129,6 +139,7 @@ class Network:
         self.n_classes = logits.shape[1]
         if self.n_classes < 2:
             raise SycamError(f"{self.name} has one output: a softmax over it is always 1, give a network of two classes or more")
+        self.probe = _bits(A, logits)
         self.channels, self.map_size = A.shape[1], (A.shape[2], A.shape[3])
         self.class_names = class_names if class_names and len(class_names) == self.n_classes else None
         self._cut = cut(model, self._module, examples, self._output)
@@ -238,6 +249,11 @@ class Network:
         return self._cut.tail
 
     @property
+    def output(self) -> str | None:
+        """Where the logits lie in what the model returns, as it was given."""
+        return self._output.wanted
+
+    @property
     def cut_reason(self) -> str:
         """Why the model could, or could not, be cut at the layer (see `sycam.network.cut`)."""
         return self._cut.reason
@@ -292,8 +308,11 @@ class Network:
             )
 
     def weights_digest(self) -> str:
-        """sha256 over names, types, shapes and bytes of all weights and buffers, in hexadecimal; computed once."""
-        if "weights_digest" not in self.memo:
+        """sha256 over names, types, shapes and bytes of all weights and buffers, in hexadecimal.
+
+        Computed once where the model belongs to sycam; a caller's own may be trained further meanwhile.
+        """
+        if "weights_digest" not in self.memo or not self._own:
             digest = hashlib.sha256()
             for key, value in sorted(self.model.state_dict().items()):
                 if isinstance(value, Tensor):
@@ -333,6 +352,13 @@ class Network:
         self._not_finite = self._not_finite | ~logits.isfinite().all()
         if self.device.type == "cpu":
             self.check_finite()
+
+
+def _bits(*tensors: Tensor) -> str:
+    digest = hashlib.sha256()
+    for tensor in tensors:
+        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
 
 
 def _ordinary(tensor: Tensor) -> Tensor:

@@ -20,6 +20,7 @@ from sygus import Term
 
 from .cache import TerminalCache
 from .drawer import Drawable, Drawer
+from .units import within_units
 
 BYTES_OF_HEATMAPS = 31 << 20  # at most so much for the heatmaps of one query on a CPU; on a GPU four times that
 
@@ -91,12 +92,13 @@ class MetricOracle:
             [C, B, h, w] float32 in [0, 1], and a Bool [C, B].
         """
         chosen = torch.arange(len(self.cache)) if places is None else places
-        maps, finite = [], []
-        for part in chosen.split(self._images_at_once()):
-            evaluated = combined_maps(terms, self.cache.evaluator(part.to(self.cache.network.device)))
-            maps.append(evaluated[0])
-            finite.append(evaluated[1])
-        return torch.cat(maps, 1), torch.cat(finite, 1)
+        device, size = self.cache.network.device, self.cache.network.map_size
+        maps = torch.empty(len(terms), len(chosen), *size, device=device)
+        finite = torch.empty(len(terms), len(chosen), dtype=torch.bool, device=device)
+        for part in within_units(self.cache.unit[chosen], self._images_at_once()):
+            rows = part.to(device)
+            maps[:, rows], finite[:, rows] = combined_maps(terms, self.cache.evaluator(chosen[part].to(device)))
+        return maps, finite
 
     def signatures(self, maps: Tensor) -> list[bytes]:
         """A key for each candidate's maps [C, N, h, w] on all images: equal keys, equal bits."""
@@ -107,6 +109,12 @@ class MetricOracle:
         """How many images are evaluated together, so that a few dozen shared maps fit into 1 GiB of float64."""
         one = 8 * self.cache.values["A"][0].numel()
         return max(1, min(64, (1 << 30) // (24 * one)))
+
+    def of(self, metric: Metric) -> MetricOracle:
+        """Another metric on the same images; the two count what they spend together."""
+        other = type(self)(self.cache, metric, self.batch, self.protocol)
+        other.spent = self.spent
+        return other
 
     @property
     def redraws(self) -> bool:
@@ -160,13 +168,15 @@ class MetricOracle:
         )
         # Image by image, so that a query needs few images; never by hash, so that a repeated run fills the same batches.
         order = first[(first % images * candidates + first // images).argsort()]
+        unit = self.cache.unit[places.cpu()][(order % images).cpu()]
         values = [
             torch.full((len(flat), *([len(one.parts)] if one.parts else [])), torch.nan, dtype=torch.float64, device=maps.device)
             for one in self.metrics
         ]
-        for jobs in order.split(self._jobs_at_once()):
+        for together in within_units(unit, self._jobs_at_once()):
             if lost and stop:
                 break
+            jobs = order[together.to(maps.device)]
             found = self._ask(flat[jobs], places.to(maps.device)[image[jobs]], drawer, candidate[jobs], lost)
             for known, new in zip(values, found, strict=True):
                 known[jobs] = new

@@ -54,9 +54,9 @@ def write_report(path: str | Path, data: Mapping[str, Any]) -> None:
             - network, images: {what: value} in the words of the page.
             - by_class: {min_images, classes: [{name, own, searched, expression, search, held_out}], otherwise}, the last two of a
               class {images, score, single} or None (`sycam.synthesis.by_class`).
-            - rows: [{name, expression, derived, kind: "answer" | "single" | "known" | "control", search, held_out, difference}], the last
-              three {mean, lo, hi} or None; `difference` is the row's held-out score minus the answer's; `same_heatmap`: True
-              where the row is proved to draw the answer's heatmap; `lawful`: False where it breaks a constraint.
+            - rows: [{name, expression, derived, kind: "answer" | "single" | "known" | "control", search, held_out, difference}],
+              the last three {mean, lo, hi} or None; `difference` is the row's held-out score minus the answer's; `same_heatmap`:
+              True where the row is proved to draw the answer's heatmap; `lawful`: False where it breaks a constraint.
             - counts: {terms, classes, ...: number} (see `COUNTS`), and `seconds`: {phase: number}.
             - incumbents: [{candidate, seconds, expression, score}] in the order of acceptance.
             - pictures: [{caption, png: bytes}].
@@ -81,7 +81,16 @@ def write_report(path: str | Path, data: Mapping[str, Any]) -> None:
     seconds = counts.pop("seconds", None) or {}
     page = _environment().get_template("template.html.jinja")
     text = page.render(
-        {"by_class": None, "protocol": "", "verdict": "", "stop_reason": "", "goals": [], "network": {}, "images": {}, "manifest": {}}
+        {
+            "by_class": None,
+            "protocol": "",
+            "verdict": "",
+            "stop_reason": "",
+            "goals": [],
+            "network": {},
+            "images": {},
+            "manifest": {},
+        }
         | {key: value for key, value in data.items() if value is not None},
         rows=rows,
         goals=[_scaled_goal(goal, scale) for goal in data.get("goals") or []],
@@ -131,9 +140,7 @@ def _check(data: Mapping[str, Any]) -> None:
         raise SycamError(f"a report's metric has direction 'high' or 'low', not {data['metric']['direction']!r}")
     for row in data["rows"]:
         if "name" not in row or row.get("kind") not in ("answer", "single", "known", "control"):
-            raise SycamError(
-                f"a report's row needs a name and a kind, 'answer', 'single', 'known' or 'control'; this is {row!r}"
-            )
+            raise SycamError(f"a report's row needs a name and a kind, 'answer', 'single', 'known' or 'control'; this is {row!r}")
     for picture in data.get("pictures") or []:
         if not bytes(picture["png"][:8]) == PNG:
             raise SycamError(f"the picture {picture['caption']!r} is no PNG: give the bytes of a PNG file")

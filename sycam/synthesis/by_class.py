@@ -1,7 +1,7 @@
 """Class-based decomposition: a term for each image class that has enough images, the overall best for the others.
 
-After SyCAM, which splits the images by class and synthesises a term for each. Here one enumeration and one score of a candidate on
-an image serve all classes.
+After SyCAM, which splits the images by class and synthesises a term for each. Here one enumeration and one score of a candidate
+on an image serve all classes.
 """
 
 from __future__ import annotations

@@ -58,6 +58,10 @@ class Group:
         """What a candidate must beat; None where any is accepted."""
         return self.incumbent.marks if self.incumbent else None
 
+    def affords(self, cost: int) -> bool:
+        """Whether a candidate of this cost costs no more than the best."""
+        return self.incumbent is None or cost <= self.incumbent.cost
+
     def start(self, incumbent: Incumbent | None) -> None:
         """Where the search begins: the best known, if any."""
         if incumbent is not None:

@@ -76,7 +76,7 @@ def search(
     oracle.agree = rule.agree
     ranking = ranking or Ranking([oracle.metric], [oracle])
     if ranking.cost_first:  # no later term costs less
-        learner = itertools.takewhile(lambda c: any(g.incumbent is None or c.cost <= g.incumbent.cost for g in state.groups), learner)
+        learner = itertools.takewhile(lambda one: any(group.affords(one.cost) for group in state.groups), learner)
     queue = Queue(learner, laws, at_once, budget.candidates, preview)
     screen = Screen(oracle, heatmaps, images=not ranking.redraws)
     asked = oracle.spent.asked
@@ -135,7 +135,8 @@ def _compared(
     for group, outcome, total in zip(state.groups, outcomes, result.totals, strict=True):
         best = group.incumbent
         if total is not None and (outcome.wins or (outcome.ties and best is not None and one.number < best.candidate)):
-            group.accept(Incumbent(candidate.term, candidate.cost, result.values, total, one.number, seconds, marks=outcome.marks))
+            known, marks = result.values, outcome.marks
+            group.accept(Incumbent(candidate.term, candidate.cost, known, total, one.number, seconds, marks=marks))
             accepted.append("all images" if group.image_class is None else f"image class {group.image_class}")
         elif best is not None:
             _witness(ranking.oracles[0], result.values, group, best)
@@ -147,8 +148,8 @@ def _compared(
 
 
 def _witness(oracle: MetricOracle, values: Tensor, group: Group, incumbent: Incumbent) -> None:
-    """Notes the image of the group on which a beaten candidate loses most; of a metric that is no mean over images, no image alone
-    shows a loss."""
+    """Notes the image of the group on which a beaten candidate loses most; of a metric that is no mean over images, no image
+    alone shows a loss."""
     if not oracle.metric.is_mean:
         return
     loss = incumbent.values - values if oracle.metric.direction == "high" else values - incumbent.values

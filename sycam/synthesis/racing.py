@@ -20,8 +20,8 @@ rejected | past) ≤ error.
 
 **What the test reads.** The incumbent's score on every image is known, so any multiple β of it may be subtracted on both sides:
 d_i = c_i − β b_i must sum to N λ − β Σ b_i. At β = 1 these are plain paired differences. A smaller β leaves more variance where
-the two agree, but less room above the mean, and stakes are bounded by that room. `PAIRED` = ½ asks less than 0 and 1 on all
-metrics measured (`benchmarks/racing.py`), by up to a quarter.
+the two agree, but less room above the mean, and stakes are bounded by that room. `PAIRED` = ½ asked for about as little as 0
+and 1, or less, by up to a quarter, wherever it was measured (`benchmarks/RESULTS.md`).
 
 **By class.** The statement is about the answer, which is the terms of all groups, so each group's test runs at `error` divided by
 their number. The witnesses of all groups are one stratum; an order of all images that is uniform is so on the other images of

@@ -78,7 +78,8 @@ class Ranking:
         Args:
             cost: of the term.
             score: its mean by the first metric; None where it was rejected before that was known.
-            maps: [1, N, h, w], its low-resolution heatmaps on all images; the other metrics are asked only where all goals before tie.
+            maps: [1, N, h, w], its low-resolution heatmaps on all images; the other metrics are asked only where all goals
+                before tie.
             marks: see `Outcome`.
             term: the candidate; needed where `redraws`.
             places: the images that count; all where None.

@@ -9,6 +9,7 @@ from pathlib import Path
 from sycam.errors import SycamError
 from sycam.metrics.protocol import Protocol, find_protocol
 from sycam.terminals import TerminalSettings
+from sycam.workers.crew import Crew
 from sygus import LEARNERS
 
 
@@ -32,6 +33,7 @@ class Settings:
             exhaustive run would return is rejected. look_ahead: of so many candidates those that a cheap relative of the metric
             likes go first, 0 for the learner's order. similar: candidates whose heatmaps differ from a scored one's by no more,
             on average, come last; None for none.
+        workers, ray: who scores, see `Crew`; None and None for this process.
         by_class: whether each image class that has at least `min_images` search images gets a term of its own.
     """
 
@@ -53,8 +55,19 @@ class Settings:
     error: float = 0.05
     look_ahead: int = 0
     similar: float | None = None
+    workers: int | str | None = None
+    ray: str | None = None
     by_class: bool = False
     min_images: int = 8
+
+    @property
+    def crew(self) -> Crew:
+        """Who scores.
+
+        Raises:
+            SycamError: no such number of workers.
+        """
+        return Crew(self.workers, self.ray)
 
     @property
     def the_protocol(self) -> Protocol:
@@ -99,4 +112,5 @@ class Settings:
         for name, (value, fits, wanted) in accepted.items():
             if not fits:
                 raise SycamError(f"{name.replace('_', '-')} must be {wanted}, not {value!r}")
+        _ = self.crew
         return self

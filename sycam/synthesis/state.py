@@ -18,9 +18,10 @@ from .groups import Group, Incumbent
 class Tried:
     """One candidate, what became of it, and its values of the goals that had to be known.
 
-    It is "accepted" (by any group of images: by class, its reason says which), "rejected", "invalid", "same-heatmap" (as an earlier one, proved), "same-on-images" (as an earlier one on
-    the images of the search, bit for bit), or was never scored: "unlawful" (it breaks a law of the file), "law-undecided" (it
-    is neither proved to obey one nor refuted) or "similar" (to one that was scored, and the run ended before its turn came).
+    It is "accepted" (on any group of images; by class its reason says on which), "rejected", "invalid", "same-heatmap" (as an
+    earlier one, proved), "same-on-images" (as an earlier one on the images of the search, bit for bit), or was never scored:
+    "unlawful" (it breaks a law of the file), "law-undecided" (it is neither proved to obey one nor refuted) or "similar" (to one
+    that was scored, and the run ended before its turn came).
     "oracle-error" is one about which an oracle gave no number; "unfinished" one of the batch in which the run stopped for such
     an error.
     """

@@ -188,10 +188,11 @@ def score_in_stages(
 
 
 def _rectangles(wanted: Tensor) -> list[tuple[Tensor, Tensor]]:
-    """Rows and columns that are wanted together, of [C, s] Bool: each pair that is wanted is in one of these; columns that the same
-    rows want are in one.
+    """Rows and columns that are wanted together, of [C, s] Bool: each pair that is wanted is in one of these; columns that the
+    same rows want are in one.
 
-    >>> [(rows.tolist(), columns.tolist()) for rows, columns in _rectangles(torch.tensor([[True, False, True], [True, True, True]]))]
+    >>> wanted = torch.tensor([[True, False, True], [True, True, True]])
+    >>> [(rows.tolist(), columns.tolist()) for rows, columns in _rectangles(wanted)]
     [([0, 1], [0, 2]), ([1], [1])]
     """
     together: dict[tuple[bool, ...], list[int]] = {}

@@ -27,6 +27,8 @@ from sycam.run.journal import Journal
 from sycam.run.manifest import manifest
 from sycam.run.result import Result, Row
 from sycam.run.verdict import verdict
+from sycam.store import Stored, TerminalStore
+from sycam.workers import Pool, RemoteCache, oracle_on
 from sygus import ClassLearner, Equivalence, Solver
 from sygus.automaton import Automaton
 from sygus.constraints import ConstraintOracle, still_assumed
@@ -73,6 +75,7 @@ def synthesize(
     limit: int | None = None,
     out: str | Path | None = None,
     observer: Observer | None = None,
+    store: TerminalStore | None = None,
     **options: Any,
 ) -> Result:
     """Finds the expression of `grammar` whose heatmaps score best.
@@ -88,6 +91,7 @@ def synthesize(
         limit: at most so many images, drawn at random.
         out: the run's folder, which must not hold a run yet; None writes nothing.
         observer: told of progress.
+        store: where terminals are looked up before they are computed, and kept; None for nowhere.
         options: fields of `Settings`, and `weights`, `layer`, `output`, `reshape`, `size`, `resize`, `mean`,
             `std`, `device` for `load_network`.
 
@@ -130,77 +134,81 @@ def synthesize(
             pool = usable(pool, wanted, clock.observer)
         check_labels(pool, network, protocol.classes)
         parts = parts_of(pool, settings)
-    with clock.phase("terminals"):
-        caches = _caches(parts, problem, network, settings, clock.observer)
-        context, warnings = problem.verified(caches)
-        for warning in warnings:
-            clock.observer.warn(warning)
-        warnings = [*network.notes, *warnings]
-    groups = class_groups(caches[0].classes, settings.min_images, settings.seed) if settings.by_class else []
-    oracles = [MetricOracle(cache, chosen, settings.batch, protocol) for cache in caches]
-    rankings = [_ranking(goals, oracle) for oracle in oracles]
-    if rankings[0].cost_first and settings.learner != "bottom-up":
-        raise SycamError(f"the first goal is a cost, and the learner {settings.learner!r} is not in order of cost: use bottom-up")
-    folder = RunFolder.create(Path(out)) if out is not None else None
-    failures = Failures(settings.on_error, folder.log_failure if folder else lambda error: None)
-    with Journal(folder.journal if folder else None) as journal, Solver() as solver:
-        laws = ConstraintOracle(problem.laws, context, solver, settings.seed) if problem.laws else None
-        with clock.phase("known CAMs"):
-            known = known_rows(problem, oracles[0], laws, failures)
-            costs = Automaton.of(ordered)
-            start = best_known(known, rankings[0], problem, costs, failures)
-            for group in groups:
-                group.start(best_known(known, rankings[0], problem, costs, failures, group.places))
-            for error in failures.found if failures.given_up is None else ():
-                clock.observer.warn(f"a known CAM is left out: {error}")
-        merging, unused = still_assumed(problem.laws, context, solver)
-        for warning in unused:
-            clock.observer.warn(warning)
-        warnings += unused
-        classes = Equivalence(
-            merging, problem.inputs(), solver, settings.seed, on_merge=journal.merge, on_undecided=journal.undecided
-        )
-        learner = sygus.learner(settings.learner, ordered, settings.max_size, equivalence=classes, seed=settings.seed)
-        heatmaps = _same_heatmap(classes, known, oracles[0], journal)
-        asking = Asking.of(settings, oracles[0])
-        for note in asking.notes:
-            clock.observer.warn(note)
-        warnings += asking.notes
-        with clock.phase("search"):
-            budget.started = time.monotonic()
-
-            def watch(state: Search, tried: list[Tried]) -> None:
-                journal.candidates(tried)
-                clock.observer.progress(_progress(state, learner, classes, oracles[0], budget))
-
-            at_once = 32 if network.device.type == "cpu" else 128
-            found = search(
-                iter(learner), oracles[0], start, budget, ranking=rankings[0],
-                target=settings.target, seed=settings.seed, at_once=at_once, rule=asking.rule,
-                preview=asking.preview, laws=laws, heatmaps=heatmaps, failures=failures, groups=groups, on_batch=watch,
-            )  # fmt: skip
-        if found.incumbent is None and failures.given_up is not None:
-            raise failures.given_up
-        if found.incumbent is None:
-            lawless = f", {found.unlawful} of them unlawful" if laws else ""
-            raise SycamError(
-                f"no term of {path} gives finite heatmaps within the budget ({found.candidates} tried{lawless}): raise --budget, "
-                f"or look at the grammar's {'constraints' if laws else 'divisions'}"
-            )
-        with clock.phase("held-out images"):
-            mark_derived(known, problem, classes, learner, heatmaps)
-            best, own = decomposed(found, chosen, len(goals.order))
-            single = found.incumbent if own else None
-            rows, notes = table_rows(best, problem, known, oracles, heatmaps, failures, single)
-            reached = _reached(best, rows[0], rankings, failures)
-            for warning in notes:
+    with settings.crew.pool(network, protocol, clock.observer.warn) as workers:
+        with clock.phase("terminals"):
+            caches = _caches(parts, problem, network, settings, clock.observer, store, workers)
+            context, warnings = problem.verified(caches)
+            for warning in warnings:
                 clock.observer.warn(warning)
-            warnings += notes
-        journal.commit()
+            warnings = [*network.notes, *warnings]
+        groups = class_groups(caches[0].classes, settings.min_images, settings.seed) if settings.by_class else []
+        oracles = [oracle_on(cache, chosen, settings.batch, protocol) for cache in caches]
+        rankings = [_ranking(goals, oracle) for oracle in oracles]
+        if rankings[0].cost_first and settings.learner != "bottom-up":
+            raise SycamError(
+                f"the first goal is a cost, and the learner {settings.learner!r} is not in order of cost: use bottom-up"
+            )
+        folder = RunFolder.create(Path(out)) if out is not None else None
+        failures = Failures(settings.on_error, folder.log_failure if folder else lambda error: None)
+        with Journal(folder.journal if folder else None) as journal, Solver() as solver:
+            laws = ConstraintOracle(problem.laws, context, solver, settings.seed) if problem.laws else None
+            with clock.phase("known CAMs"):
+                known = known_rows(problem, oracles[0], laws, failures)
+                costs = Automaton.of(ordered)
+                start = best_known(known, rankings[0], problem, costs, failures)
+                for group in groups:
+                    group.start(best_known(known, rankings[0], problem, costs, failures, group.places))
+                for error in failures.found if failures.given_up is None else ():
+                    clock.observer.warn(f"a known CAM is left out: {error}")
+            merging, unused = still_assumed(problem.laws, context, solver)
+            for warning in unused:
+                clock.observer.warn(warning)
+            warnings += unused
+            classes = Equivalence(
+                merging, problem.inputs(), solver, settings.seed, on_merge=journal.merge, on_undecided=journal.undecided
+            )
+            learner = sygus.learner(settings.learner, ordered, settings.max_size, equivalence=classes, seed=settings.seed)
+            heatmaps = _same_heatmap(classes, known, oracles[0], journal)
+            asking = Asking.of(settings, oracles[0])
+            for note in asking.notes:
+                clock.observer.warn(note)
+            warnings += asking.notes
+            with clock.phase("search"):
+                budget.started = time.monotonic()
+
+                def watch(state: Search, tried: list[Tried]) -> None:
+                    journal.candidates(tried)
+                    clock.observer.progress(_progress(state, learner, classes, oracles[0], budget))
+
+                at_once = 32 if network.device.type == "cpu" else 128
+                found = search(
+                    iter(learner), oracles[0], start, budget, ranking=rankings[0],
+                    target=settings.target, seed=settings.seed, at_once=at_once, rule=asking.rule,
+                    preview=asking.preview, laws=laws, heatmaps=heatmaps, failures=failures, groups=groups, on_batch=watch,
+                )  # fmt: skip
+            if found.incumbent is None and failures.given_up is not None:
+                raise failures.given_up
+            if found.incumbent is None:
+                lawless = f", {found.unlawful} of them unlawful" if laws else ""
+                raise SycamError(
+                    f"no term of {path} gives finite heatmaps within the budget ({found.candidates} tried{lawless}): raise "
+                    f"--budget, or look at the grammar's {'constraints' if laws else 'divisions'}"
+                )
+            with clock.phase("held-out images"):
+                mark_derived(known, problem, classes, learner, heatmaps)
+                best, own = decomposed(found, chosen, len(goals.order))
+                single = found.incumbent if own else None
+                rows, notes = table_rows(best, problem, known, oracles, heatmaps, failures, single)
+                reached = _reached(best, rows[0], rankings, failures)
+                for warning in notes:
+                    clock.observer.warn(warning)
+                warnings += notes
+            journal.commit()
     counts = _counts(found, learner, classes, heatmaps, oracles, network, clock) | _law_counts(found, laws)
     result = Result(
         best.term, best.score, chosen, network, rows, found, counts,
-        manifest(path, problem.terminals, warnings, goals, network, pool, parts, settings, load) | asking.describe(),
+        manifest(path, problem.terminals, warnings, goals, network, pool, parts, settings, load)
+        | asking.describe() | {"cache": sum((cache.stored for cache in caches), Stored()).describe()},
         verdict(rows, chosen, settings.by_class),
         reached, warnings,
     )  # fmt: skip
@@ -250,27 +258,34 @@ def _plain(options: dict[str, Any]) -> dict[str, Any]:
 
 
 def _caches(
-    parts: list[ImageSet], problem: CamProblem, network: Network, settings: Settings, observer: Observer
+    parts: list[ImageSet],
+    problem: CamProblem,
+    network: Network,
+    settings: Settings,
+    observer: Observer,
+    store: TerminalStore | None,
+    workers: Pool | None,
 ) -> list[TerminalCache]:
-    total, before, caches = sum(map(len, parts)), 0, []
     terminals = [*problem.terminals, *(["c"] if settings.by_class else [])]
+    chosen = settings.terminal_settings
+    total, before, caches = sum(map(len, parts)), 0, []
     for part in parts:
         labels = part.labels if settings.classes == "labelled" else None
 
         def step(done: int, before: int = before) -> None:
             observer.step(before + done, total)
 
-        caches.append(TerminalCache(network, part, terminals, labels, on_batch=step, settings=settings.terminal_settings))
+        if workers is None:
+            caches.append(TerminalCache(network, part, terminals, labels, on_batch=step, settings=chosen, store=store))
+        else:
+            caches.append(RemoteCache(workers, network, part, terminals, labels, on_batch=step, settings=chosen, store=store))
         before += len(part)
     return caches
 
 
 def _ranking(goals: Goals, oracle: MetricOracle) -> Ranking:
     """The goals with what measures them on the images of `oracle`; all count their passes together."""
-    others = [MetricOracle(oracle.cache, metric, oracle.batch, oracle.protocol) for metric in goals.metrics[1:]]
-    for other in others:
-        other.spent = oracle.spent
-    return Ranking(goals.order, [oracle, *others])
+    return Ranking(goals.order, [oracle, *(oracle.of(metric) for metric in goals.metrics[1:])])
 
 
 def _reached(best: Incumbent, answer: Row, rankings: list[Ranking], failures: Failures) -> list[dict[str, Any]]:

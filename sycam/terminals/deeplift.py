@@ -20,7 +20,12 @@ INCOMPLETE = 1e-2
 
 
 @register_terminal(
-    "lift", sort="Real", level="channel", passes="1 head pass, shared with lift_map; 0 on a GAP + linear head", source=SOURCE
+    "lift",
+    settings=(),
+    sort="Real",
+    level="channel",
+    passes="1 head pass, shared with lift_map; 0 on a GAP + linear head",
+    source=SOURCE,
 )
 def lift(view: View) -> Tensor:
     """Sum over the channel's pixels of DeepLIFT's contributions to the logit, by the rescale rule, against maps of zeros."""
@@ -28,7 +33,7 @@ def lift(view: View) -> Tensor:
     return view["lift_map"].sum((2, 3)) if added is None else added
 
 
-@register_terminal("lift_map", passes="1 head pass; 0 on a GAP + linear head", source=SOURCE)
+@register_terminal("lift_map", settings=(), passes="1 head pass; 0 on a GAP + linear head", source=SOURCE)
 def lift_map(view: View) -> Tensor:
     """DeepLIFT's contribution of each pixel of each channel to the logit, by the rescale rule, against maps of zeros.
 

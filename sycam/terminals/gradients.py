@@ -11,13 +11,13 @@ from sycam.terminals.registry import register_terminal
 from sycam.terminals.view import View
 
 
-@register_terminal("A", passes="1 forward, shared by all", source="Zhou et al., CVPR 2016")
+@register_terminal("A", settings=(), of_class=False, passes="1 forward, shared by all", source="Zhou et al., CVPR 2016")
 def activations(view: View) -> Tensor:
     """Activations of the target layer."""
     return view.A
 
 
-@register_terminal("G", passes="1 backward; 0 on a GAP + linear head", source="Selvaraju et al., ICCV 2017")
+@register_terminal("G", settings=(), passes="1 backward; 0 on a GAP + linear head", source="Selvaraju et al., ICCV 2017")
 def gradient(view: View) -> Tensor:
     """Gradient of the logit of the class with respect to the activations."""
     head = linear_head(view.network)
@@ -26,7 +26,7 @@ def gradient(view: View) -> Tensor:
     return constant_over_pixels(head.weight[view.classes], view.A)
 
 
-@register_terminal("GP", passes="1 backward; 0 on a GAP + linear head", source="Selvaraju et al., ICCV 2017")
+@register_terminal("GP", settings=(), passes="1 backward; 0 on a GAP + linear head", source="Selvaraju et al., ICCV 2017")
 def gradient_of_probability(view: View) -> Tensor:
     """Gradient of the softmax probability of the class with respect to the activations."""
     head = linear_head(view.network)
@@ -37,43 +37,43 @@ def gradient_of_probability(view: View) -> Tensor:
     return constant_over_pixels(view["p"] * (head.weight[view.classes] - expected), view.A)
 
 
-@register_terminal("y", sort="Real", level="scalar", source="the network")
+@register_terminal("y", settings=(), sort="Real", level="scalar", source="the network")
 def logit(view: View) -> Tensor:
     """Logit of the class."""
     return view.of_class(view.logits)
 
 
-@register_terminal("p", sort="Real", level="scalar", source="the network")
+@register_terminal("p", settings=(), sort="Real", level="scalar", source="the network")
 def probability(view: View) -> Tensor:
     """Softmax probability of the class."""
     return view.of_class(view.probabilities)
 
 
-@register_terminal("c", sort="Int", level="scalar", source="the network, or the label")
+@register_terminal("c", settings=(), sort="Int", level="scalar", source="the network, or the label")
 def image_class(view: View) -> Tensor:
     """The image class, counted from 0."""
     return view.classes[:, None]
 
 
-@register_terminal("K", sort="Real", level="scalar", source="the layer")
+@register_terminal("K", settings=(), of_class=False, sort="Real", level="scalar", source="the layer")
 def channel_count(view: View) -> Tensor:
     """Number of channels of the target layer."""
     return view.A.new_full((len(view), 1), view.A.shape[1])
 
 
-@register_terminal("Z", sort="Real", level="scalar", source="the layer")
+@register_terminal("Z", settings=(), of_class=False, sort="Real", level="scalar", source="the layer")
 def pixel_count(view: View) -> Tensor:
     """Number of pixels of a map of the target layer, h·w."""
     return view.A.new_full((len(view), 1), view.A.shape[2] * view.A.shape[3])
 
 
-@register_terminal("entropy", sort="Real", level="scalar", source="Shannon 1948; in nats")
+@register_terminal("entropy", settings=(), of_class=False, sort="Real", level="scalar", source="Shannon 1948; in nats")
 def softmax_entropy(view: View) -> Tensor:
     """Entropy of the softmax of the logits, in nats: 0 for a certain answer, log C for none."""
     return torch.special.entr(view.probabilities).sum(1, keepdim=True)
 
 
-@register_terminal("area", sort="Real", level="channel", source="the layer")
+@register_terminal("area", settings=(), of_class=False, sort="Real", level="channel", source="the layer")
 def active_area(view: View) -> Tensor:
     """Share of the channel's pixels whose activation exceeds the channel's mean, in [0, 1); 0 for a constant map."""
     mean = view.A.mean((2, 3), keepdim=True)
@@ -82,7 +82,12 @@ def active_area(view: View) -> Tensor:
     return torch.where(low == high, 0, (mean < view.A).to(view.A.dtype).mean((2, 3)))
 
 
-@register_terminal("G_diff", passes="1 backward; 0 on a GAP + linear head", source="Finer-CAM: Zhang et al., CVPR 2025")
+@register_terminal(
+    "G_diff",
+    settings=("finer_classes", "finer_strength"),
+    passes="1 backward; 0 on a GAP + linear head",
+    source="Finer-CAM: Zhang et al., CVPR 2025",
+)
 def gradient_of_difference(view: View) -> Tensor:
     """Gradient of Σ_d p_d (y − γ y_d) / Σ_d p_d over the classes d whose logits are nearest to y: what tells the class from them.
 
@@ -101,14 +106,18 @@ def gradient_of_difference(view: View) -> Tensor:
     return gradient_of(view, difference)
 
 
-@register_terminal("GR", passes="1 backward; 0 on a GAP + linear head", source="ShapleyCAM: Cai, 2025, arXiv 2501.06261")
+@register_terminal(
+    "GR", settings=(), passes="1 backward; 0 on a GAP + linear head", source="ShapleyCAM: Cai, 2025, arXiv 2501.06261"
+)
 def gradient_of_residual(view: View) -> Tensor:
     """Gradient of y + log p with respect to the activations."""
     known = view.extra.get("y + log p")
     return gradient_of(view, _utility(view)) if known is None else known[0]
 
 
-@register_terminal("HA", passes="2 backward; 0 on a GAP + linear head", source="ShapleyCAM: Cai, 2025, arXiv 2501.06261")
+@register_terminal(
+    "HA", settings=(), passes="2 backward; 0 on a GAP + linear head", source="ShapleyCAM: Cai, 2025, arXiv 2501.06261"
+)
 def hessian_times_activations(view: View) -> Tensor:
     """Hessian of y + log p with respect to the activations, times A: how that gradient changes along A."""
     view.extra["y + log p"] = gradient_and_hessian(view, _utility(view))

@@ -18,7 +18,7 @@ IMAGES = 8
 """Whose channels' parts in a linear layer are held at once: of VGG16 8 MB an image."""
 
 
-@register_terminal("fc", sort="Real", level="channel", source="CAM: Zhou et al., CVPR 2016")
+@register_terminal("fc", settings=(), sort="Real", level="channel", source="CAM: Zhou et al., CVPR 2016")
 def head_weight(view: View) -> Tensor:
     """Weight of the class in the linear layer after global pooling; an error unless that head is verified."""
     head = linear_head(view.network)
@@ -33,6 +33,7 @@ def head_weight(view: View) -> Tensor:
 
 @register_terminal(
     "drop",
+    settings=(),
     sort="Real",
     level="channel",
     passes="K of the tail only; 0 on a GAP + linear head",
@@ -46,6 +47,7 @@ def logit_drop(view: View) -> Tensor:
 
 @register_terminal(
     "keep",
+    settings=(),
     sort="Real",
     level="channel",
     passes="K of the tail only; 0 on a GAP + linear head",

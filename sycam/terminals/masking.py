@@ -19,6 +19,7 @@ Masking = Callable[[Tensor, Tensor], Tensor]
 
 @register_terminal(
     "score",
+    settings=(),
     sort="Real",
     level="channel",
     passes="K forward, less the constant channels",
@@ -34,6 +35,7 @@ def mask_score(view: View) -> Tensor:
 
 @register_terminal(
     "score_logit",
+    settings=(),
     sort="Real",
     level="channel",
     passes="K forward, less the constant channels; shared with score",
@@ -46,6 +48,7 @@ def mask_score_logit(view: View) -> Tensor:
 
 @register_terminal(
     "score_out",
+    settings=(),
     sort="Real",
     level="channel",
     passes="K forward, less the constant channels",
@@ -67,6 +70,7 @@ def mask_out_score(view: View) -> Tensor:
 
 @register_terminal(
     "score_noise",
+    settings=("seed", "noise_samples", "noise_level"),
     sort="Real",
     level="channel",
     passes="n·K forward, less the constant channels",
@@ -91,6 +95,7 @@ def noisy_mask_score(view: View) -> Tensor:
 
 @register_terminal(
     "score_path",
+    settings=("path_steps",),
     sort="Real",
     level="channel",
     passes="n·K forward, less the constant channels",

@@ -16,22 +16,23 @@ from sycam.terminals.registry import register_terminal
 from sycam.terminals.view import View
 
 SMOOTH = "Smooth Grad-CAM++: Omeiza et al., 2019, arXiv 1908.01224; noise: SmoothGrad, Smilkov et al., 2017"
+NOISE = ("seed", "noise_samples", "noise_level")
 PASSES = "n forward and backward, shared by the three; 0 on a GAP + linear head"
 
 
-@register_terminal("G_noise", passes=PASSES, source=SMOOTH)
+@register_terminal("G_noise", settings=NOISE, passes=PASSES, source=SMOOTH)
 def noisy_gradient(view: View) -> Tensor:
     """Mean of the logit's gradient g over `noise_samples` images with Gaussian noise of `noise_level` times the image's range."""
     return _noisy_moments(view)[0]
 
 
-@register_terminal("G2_noise", passes=PASSES, source=SMOOTH)
+@register_terminal("G2_noise", settings=NOISE, passes=PASSES, source=SMOOTH)
 def noisy_square(view: View) -> Tensor:
     """Mean of g² over the same noisy images as G_noise."""
     return _noisy_moments(view)[1]
 
 
-@register_terminal("G3_noise", passes=PASSES, source=SMOOTH)
+@register_terminal("G3_noise", settings=NOISE, passes=PASSES, source=SMOOTH)
 def noisy_cube(view: View) -> Tensor:
     """Mean of g³ over the same noisy images as G_noise."""
     return _noisy_moments(view)[2]
@@ -39,6 +40,7 @@ def noisy_cube(view: View) -> Tensor:
 
 @register_terminal(
     "G_path",
+    settings=("path_steps",),
     passes="n forward and backward; 0 on a GAP + linear head",
     source="Integrated Grad-CAM: Sattarzadeh et al., ICASSP 2021; a Riemann sum as in Sundararajan et al., ICML 2017, equation 3",
 )

@@ -18,6 +18,7 @@ BETA1, BETA2, EPSILON = 0.9, 0.999, 1e-8  # Adam's own
 
 @register_terminal(
     "opti",
+    settings=("opti_steps", "opti_rate"),
     sort="Real",
     level="channel",
     passes="up to 100 forward and backward",

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import difflib
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from torch import Tensor
 
 from sycam.errors import SycamError
+from sycam.terminals.settings import TerminalSettings
 
 if TYPE_CHECKING:
     from sycam.terminals.view import View
@@ -40,6 +41,8 @@ class Terminal:
         source: the paper, or what it is.
         doc: meaning.
         compute: its tensor for a `View`, of the shape in `SHAPES`, without history.
+        settings: the fields of `TerminalSettings` that it reads; None where that is not known, and may be all.
+        of_class: whether it depends on the image class that is explained.
     """
 
     name: str
@@ -49,6 +52,8 @@ class Terminal:
     source: str
     doc: str
     compute: Compute
+    settings: tuple[str, ...] | None = None
+    of_class: bool = True
 
     @property
     def shape(self) -> str:
@@ -60,12 +65,22 @@ TERMINALS: dict[str, Terminal] = {}
 
 
 def register_terminal(
-    name: str, sort: str = "Map", level: str = "pixel", passes: str = "none", source: str = ""
+    name: str,
+    sort: str = "Map",
+    level: str = "pixel",
+    passes: str = "none",
+    source: str = "",
+    *,
+    settings: Collection[str] | None = None,
+    of_class: bool = True,
 ) -> Callable[[Compute], Compute]:
     """Register the decorated function of a `View` as a terminal; its docstring is the meaning.
 
+    `settings` and `of_class` (see `Terminal`) let values that were kept serve other settings and classes; left out they are
+    computed again for each.
+
     Raises:
-        ValueError: the name is taken, sort and level do not go together, or there is no docstring.
+        ValueError: the name is taken, sort and level do not go together, there is no docstring, or no such setting.
 
     >>> @register_terminal("ones", sort="Real", level="channel", source="a control")
     ... def ones(view):
@@ -80,11 +95,18 @@ def register_terminal(
     if name in TERMINALS:
         raise ValueError(f"terminal {name!r} is registered already, by {TERMINALS[name].compute.__module__}")
 
+    unknown = set(settings or ()) - set(TerminalSettings.__dataclass_fields__)
+    if unknown:
+        raise ValueError(
+            f"terminal {name!r}: no setting {sorted(unknown)}; there are {list(TerminalSettings.__dataclass_fields__)}"
+        )
+
     def register(compute: Compute) -> Compute:
         doc = inspect.getdoc(compute)
         if not doc:
             raise ValueError(f"terminal {name!r} needs a docstring that says what it means")
-        TERMINALS[name] = Terminal(name, sort, level, passes, source, doc, compute)
+        reads = None if settings is None else tuple(settings)
+        TERMINALS[name] = Terminal(name, sort, level, passes, source, doc, compute, reads, of_class)
         return compute
 
     return register

@@ -24,6 +24,7 @@ from sycam.terminals.view import View
 
 @register_terminal(
     "lrp",
+    settings=(),
     passes="1 backward; 0 on a GAP + linear head",
     source="Bach et al., PLOS ONE 2015; rules by layer: Kohlbrenner et al., IJCNN 2020 (LRP-CMP); through zennit",
 )
@@ -42,6 +43,7 @@ def relevance(view: View) -> Tensor:
 
 @register_terminal(
     "lrp_contrast",
+    settings=(),
     passes="1 backward",
     source="Relevance-CAM: Lee et al., CVPR 2021; start: contrastive LRP, Gu et al., ACCV 2018; through zennit",
 )

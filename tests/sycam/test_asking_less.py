@@ -50,7 +50,8 @@ def first_of_the_best(candidates, oracle):
     for candidate in candidates:
         maps, finite = oracle.maps([candidate.term])
         score = float(oracle.score(maps, torch.arange(len(oracle.cache))).mean())
-        if finite.all() and (best is None or oracle.metric.better(score, best[1]) and abs(score - best[1]) > 1e-12):
+        better = best is None or (oracle.metric.better(score, best[1]) and abs(score - best[1]) > 1e-12)
+        if finite.all() and better:
             best = candidate.term, score
     return best
 
@@ -179,10 +180,9 @@ def test_which_metrics_have_a_relative():
     for name, one in METRICS.items():
         try:
             Relative(MetricOracle(cache, one), torch.arange(3))
-        except Unavailable as reason:
-            assert str(reason)
-        else:
-            have.add(name)
+        except Unavailable:
+            continue
+        have.add(name)
     assert have == {"average-drop", "average-gain", "average-increase", "drop-in-deletion"}
     Relative(MetricOracle(cache, weighted_sum("average-gain - 0.5*average-drop")), torch.arange(3))
     with pytest.raises(Unavailable, match="not one of sycam's own"):
@@ -212,16 +212,15 @@ def test_heatmaps_that_agree_to_a_millionth_share_a_pass_under_racing():
 
 
 def test_racing_finds_what_exact_finds(candidates):
-    scores = []
+    scores, asked = [], []
     for rule in (None, Racing(0.05, 1)):
         oracle = world("average-drop", images=60)
         found = search(iter(candidates), oracle, None, Budget(), rule=rule, preview=preview(oracle), at_once=10)
         scores.append(found.incumbent.score)
         assert oracle.agree == (0 if rule is None else 1e-6)
-        asked = found.asked if rule is None else asked
-        assert found.asked <= asked
+        asked.append(found.asked)
     assert scores[1] == pytest.approx(scores[0], abs=1e-6)
-    assert found.asked < asked
+    assert asked[1] < asked[0]
 
 
 class Ears(Observer):
@@ -242,7 +241,12 @@ def test_a_run_says_how_little_it_asked(tmp_path):
     assert counts["image_scores"] > counts["image_scores_of_search"]
     assert counts["similar"] > 0
     assert -1 <= counts["relative_agreement"] <= 1
-    assert (manifest["stopping_rule"], manifest["error"], manifest["look_ahead"], manifest["similar"]) == ("racing", 0.1, 10, 0.001)
+    assert (manifest["stopping_rule"], manifest["error"], manifest["look_ahead"], manifest["similar"]) == (
+        "racing",
+        0.1,
+        10,
+        0.001,
+    )
     report = (tmp_path / "run" / "report.html").read_text()
     assert f"{counts['image_scores_of_search']:,}" in report
     assert "cheap relative" in report

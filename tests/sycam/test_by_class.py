@@ -173,7 +173,9 @@ def test_further_goals_decide_within_a_class(world, order):
         def key(row, group=group):
             keys = []
             for goal in goals:
-                keys.append(candidates[row].cost if isinstance(goal, Cost) else -float(values[goal.name][row][group.places].mean()))
+                keys.append(
+                    candidates[row].cost if isinstance(goal, Cost) else -float(values[goal.name][row][group.places].mean())
+                )
             return [round(k, 9) for k in keys] + [row]
 
         best = candidates[min(range(len(candidates)), key=key)]
@@ -206,7 +208,9 @@ def test_an_interrupt_keeps_what_each_class_has(world):
         yield from candidates[:3]
         raise KeyboardInterrupt
 
-    found = search(learner(), MetricOracle(cache, metric("iou")), None, Budget(), at_once=2, groups=image_classes(cache.classes, 3))
+    found = search(
+        learner(), MetricOracle(cache, metric("iou")), None, Budget(), at_once=2, groups=image_classes(cache.classes, 3)
+    )
     assert found.stopped_by == "interrupted"
     assert len(found.groups) == 5
     assert all(group.incumbent is not None for group in found.groups)
@@ -261,7 +265,15 @@ def run(tmp_path_factory):
     folder = tmp_path_factory.mktemp("by_class") / "run"
     images = tiny_images(72, seed=11)
     result = sycam.synthesize(
-        "gradient", "average-gain", tiny_network(4), images, budget=60, by_class=True, min_images=6, classes="labelled", out=folder
+        "gradient",
+        "average-gain",
+        tiny_network(4),
+        images,
+        budget=60,
+        by_class=True,
+        min_images=6,
+        classes="labelled",
+        out=folder,
     )
     return result, folder, images
 
@@ -281,7 +293,9 @@ def test_the_answer_scores_at_least_as_well_as_the_single_term_and_is_what_it_sa
     for row in described["classes"]:
         term = find_cam(row["expression"])
         here = inside & (images.labels == row["class"])
-        values = sycam.score(term, "average-gain", result.network, images.select(here.nonzero()[:, 0]), classes=images.labels[here])
+        values = sycam.score(
+            term, "average-gain", result.network, images.select(here.nonzero()[:, 0]), classes=images.labels[here]
+        )
         assert float(values.mean()) == pytest.approx(row["search"]["score"], abs=1e-6)
         assert row["search"]["score"] >= row["search"]["single"] - 1e-9
         assert row["own"] == (row["search"]["score"] > row["search"]["single"] + 1e-12)

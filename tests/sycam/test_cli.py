@@ -444,3 +444,64 @@ def test_a_full_disk_is_said_plainly(tmp_path):
         with pytest.raises(SycamError, match="cannot write the run's journal.*free the disk"):
             journal.candidates(Tried(n, real(1), 1, "rejected", reason="x" * 500) for n in range(2, 200))
     assert sqlite3.connect(tmp_path / "journal.sqlite").execute("select count(*) from candidate").fetchone() == (1,)
+
+
+def test_terminals_are_kept_between_runs_shown_and_cleared(sycam, tmp_path, monkeypatch):
+    kept = tmp_path / "kept"
+    scored = ["score", "gradcam", "--limit", 4, "--cache", kept]
+    documents = []
+    for said in ("0 values read from the cache, 20 computed;", "20 values read from the cache, 0 computed; 0 B written to"):
+        code, out, _ = sycam(*scored)
+        assert code == 0
+        assert f"Terminals of 4 images: {said}" in out
+        assert str(kept) in out
+    for more in ([], ["--no-cache"]):
+        code, out, _ = sycam(*(scored if not more else scored[:-2]), *more, "--json")
+        documents.append(json.loads(out))
+    assert documents[0]["scores"] == documents[1]["scores"]
+    assert [d["network"]["passes"]["backward"] for d in documents] == [0, 4]
+    assert [d["cache"]["folder"] for d in documents] == [str(kept), ""]
+    monkeypatch.setenv("SYCAM_CACHE", str(kept))
+    code, out, _ = sycam("synth", "gradient", "--budget", 3, "--limit", 4, "--seed", 0, "--out", tmp_path / "run")
+    assert "Terminals of 4 images: 20 values read from the cache, 4 computed;" in out  # of y
+
+    code, out, _ = sycam("cache")
+    assert code == 0
+    assert "embedded, layer features.14, cpu" in out
+    assert "of at most 10 GB in" in out
+    code, out, _ = sycam("cache", "--json")
+    shown = json.loads(out)
+    assert {row["terminal"]: row["values"] for row in shown["entries"]}["G"] == 4
+    assert (
+        sycam("cache", "clear", "--model", "resnet50")[2] == "error: nothing is kept of a model 'resnet50'; there are embedded\n"
+    )
+    assert "0 B removed" in sycam("cache", "clear", "--older-than", "1d")[1]
+    assert sycam("cache", "clear", "--older-than", "soon")[0] == 2
+    assert shown["bytes"] == json.loads(sycam("cache", "clear", "--model", "embedded", "--json")[1])["freed"]
+    assert "0 B of at most 10 GB in" in sycam("cache")[1]
+    assert list(kept.iterdir()) == []
+
+
+def test_where_terminals_are_kept(sycam, tmp_path, monkeypatch):
+    scored = ["score", "gradcam", "--limit", 2]
+    monkeypatch.setenv("SYCAM_CACHE", "none")
+    assert "Terminals" not in sycam(*scored)[1]
+    assert sycam("cache")[0] == 2
+    code, _, err = sycam(*scored, "--no-cache", "--cache", tmp_path)
+    assert (code, err) == (2, f"error: --no-cache and --cache {tmp_path} contradict each other: give one\n")
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("SYCAM_CACHE", str(tmp_path / "file" / "cache"))
+    assert sycam(*scored)[0] == 2  # named, and not possible
+    monkeypatch.delenv("SYCAM_CACHE")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    code, _, err = sycam(*scored)  # the usual place, and not possible
+    assert code == 0
+    assert "warning: terminals are not kept between runs: cannot make the cache folder" in err
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "mine"))
+    sycam("cache")
+    assert not (tmp_path / "mine").exists()  # to look at it makes nothing
+    monkeypatch.setenv("SYCAM_CACHE_LIMIT", "1KB")
+    err = sycam(*scored)[2]
+    assert "its limit of 1 KB is reached" in err
+    assert sycam(*scored, "--cache-limit", "1MB")[2] == ""
+    assert (tmp_path / "mine" / "sycam").is_dir()

@@ -13,7 +13,7 @@ from sycam.cams import cam_from_text, find_cam
 from sycam.errors import SycamError
 from sycam.metrics.arithmetic import weighted_sum
 from sycam.metrics.coherency import harmonic
-from sycam.metrics.components import components, largest_boxes
+from sycam.metrics.components import connected_parts, largest_boxes
 from sycam.metrics.curves import blur
 from sycam.metrics.imputation import impute
 from sycam.metrics.infidelity import SAMPLES, square
@@ -312,16 +312,18 @@ def flood(mask):
 
 @settings(max_examples=25, deadline=None)
 @given(st.integers(0, 10**6), st.sampled_from([0.2, 0.4, 0.6]))
-def test_components_and_largest_boxes_agree_with_a_flood_fill(seed, share):
+def test_connected_parts_and_largest_boxes_agree_with_a_flood_fill(seed, share):
     masks = torch.rand(2, 9, 14, generator=torch.Generator().manual_seed(seed)) < share
-    labels, boxes = components(masks), largest_boxes(masks)
+    found, boxes = connected_parts(masks), largest_boxes(masks)
     for n in range(2):
-        parts = flood(masks[n].numpy())
-        assert len(labels[n][masks[n]].unique()) == len(parts)
-        for part in parts:
-            assert {int(labels[n][i, j]) for i, j in part} == {min(i * 14 + j for i, j in part)}
-        if parts:
-            rows, columns = zip(*max(parts, key=len), strict=True)
+        expected = flood(masks[n].numpy())
+        ends = [[(min(axis), max(axis) + 1) for axis in zip(*part, strict=True)] for part in expected]
+        assert found == sorted(found, key=lambda part: part[0])
+        assert [part[1:] for part in found if part[0] == n] == [
+            (len(part), (x[0], y[0], x[1], y[1])) for part, (y, x) in zip(expected, ends, strict=True)
+        ]
+        if expected:
+            rows, columns = zip(*max(expected, key=len), strict=True)
             assert boxes[n].tolist() == [min(columns), min(rows), max(columns) + 1, max(rows) + 1]
 
 
@@ -329,7 +331,7 @@ def test_a_snake_is_one_component():
     snake = torch.zeros(1, 41, 41, dtype=torch.bool)
     snake[:, ::2] = True
     snake[:, 1::4, -1] = snake[:, 3::4, 0] = True
-    assert components(snake)[snake].unique().tolist() == [0]
+    assert connected_parts(snake) == [(0, int(snake.sum()), (0, 0, 41, 41))]
 
 
 def test_boxes_by_hand():

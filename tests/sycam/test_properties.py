@@ -105,9 +105,7 @@ def best_of(values, measured: Metric, places=None):
     text=grammars(), network=st.integers(0, 99), images=st.integers(2, 12), name=st.sampled_from(METRICS),
     seed=st.integers(0, 999), at_once=st.integers(1, 40), batch=st.integers(1, 40), oracle=st.sampled_from(sorted(ORACLES)),
 )  # fmt: skip
-def test_exact_is_brute_force(
-    every_term, solver, tmp_path_factory, text, network, images, name, seed, at_once, batch, oracle
-):
+def test_exact_is_brute_force(every_term, solver, tmp_path_factory, text, network, images, name, seed, at_once, batch, oracle):
     file = tmp_path_factory.mktemp("grammar") / "random.sy"
     file.write_text(text)
     problem, measured = read_problem(file), find_metric(name)

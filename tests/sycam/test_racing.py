@@ -70,7 +70,9 @@ def test_many_populations_at_once_are_those_one_after_the_other(parts):
     assert 2 <= len(rejected) <= 8
 
 
-@pytest.mark.parametrize("numbers", [[-0.2, -0.2, -0.2, -0.2, -0.2, 1.0], [0.4, -0.4, 0.1, -0.1, 0.3, -0.3], [0, 0, 0, -1, 0.5, 0.5]])
+@pytest.mark.parametrize(
+    "numbers", [[-0.2, -0.2, -0.2, -0.2, -0.2, 1.0], [0.4, -0.4, 0.1, -0.1, 0.3, -0.3], [0, 0, 0, -1, 0.5, 0.5]]
+)
 def test_over_all_orders_no_capital_gains_and_few_reject(numbers):
     """Of a population that reaches the sum exactly, over all 720 orders: means of capitals, and how many orders reject."""
     highest, orders = [1.0] * 6, list(itertools.permutations(range(6)))

@@ -242,7 +242,7 @@ def test_the_data_is_not_changed_and_the_page_repeats(report):
         (lambda data: data.pop("rows"), "a report needs 'rows'; its data has title"),
         (lambda data: data["answer"].pop("expression"), "a report's answer needs 'expression'; it has define_fun"),
         (lambda data: data["metric"].update(direction="up"), "direction 'high' or 'low', not 'up'"),
-        (lambda data: data["rows"][0].update(kind="other"), "a kind, 'answer', 'known' or 'control'"),
+        (lambda data: data["rows"][0].update(kind="other"), "a kind, 'answer', 'single', 'known' or 'control'"),
         (lambda data: data["rows"][0].pop("name"), "needs a name and a kind"),
         (lambda data: data["pictures"][1].update(png=b"GIF89a"), "the picture 'two' is no PNG"),
     ],
