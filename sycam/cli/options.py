@@ -55,6 +55,9 @@ Traceback = Annotated[
     bool, typer.Option("--traceback", help="Show the traceback of an oracle that fails.", callback=show_tracebacks)
 ]
 Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ...")]
+Precision = Annotated[
+    str, typer.Option(help="In which masked images are classified: float32; or rounded, bf16, or on a GPU tf32.")
+]
 Size = Annotated[Optional[int], typer.Option(help="Side of the square input in pixels, where the model does not say.")]
 Resize = Annotated[
     Optional[str], typer.Option(help="Shorter side before the central crop in pixels, or 'squash'. By default --size.")
@@ -120,13 +123,13 @@ def image_source(images: Path | None, dataset: str | None, masks: str | None, bo
 
 def network(
     model: str, weights: Path | str | None, layer: str | None, size: int | None, resize: str | None, mean: str | None,
-    std: str | None, device: str, output: str | None = None, protocol: MetricProtocol = DEFAULT,
+    std: str | None, device: str, output: str | None = None, protocol: MetricProtocol = DEFAULT, precision: str = "float32",
 ) -> Network:  # fmt: skip
     """The network that the options name, and the protocol where they say nothing; what is unusual about it is said on stderr."""
     given = {
         "weights": weights, "layer": layer, "output": output, "size": size,
         "resize": int(resize) if resize and resize.isdigit() else resize,
-        "mean": numbers(mean, "--mean"), "std": numbers(std, "--std"), "device": device,
+        "mean": numbers(mean, "--mean"), "std": numbers(std, "--std"), "device": device, "precision": precision,
     }  # fmt: skip
     loaded = under_protocol(protocol, model, given)
     for note in loaded.notes:

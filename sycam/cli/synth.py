@@ -47,6 +47,7 @@ def synth(
     std: options.Std = None,
     limit: options.Limit = None,
     device: options.Device = "cpu",
+    precision: options.Precision = "float32",
     protocol: options.Protocol = None,
     classes: options.Classes = None,
     budget: Annotated[str, typer.Option(help="When to stop: 500 (candidates), 90s, 5m, 40000passes, or several.")] = "500",
@@ -57,7 +58,9 @@ def synth(
     ] = "bottom-up",
     target: Annotated[Optional[float], typer.Option(help="Stop once this score is reached (0.5 is 50 per cent).")] = None,
     held_out: Annotated[float, typer.Option(help="The share of images that the search never sees; 0 for none.")] = 0.5,
-    batch: Annotated[Optional[int], typer.Option(min=1, help="Masked images per pass; by default what suits the device.")] = None,
+    batch: Annotated[
+        Optional[int], typer.Option(min=1, help="Masked images per pass; by default what is fastest when tried.")
+    ] = None,
     seed: options.Seed = 0,
     noise_samples: options.NoiseSamples = None,
     noise_level: options.NoiseLevel = None,
@@ -101,13 +104,13 @@ def synth(
     if as_json:
         _run(
             path, wanted, model, weights, layer, output, size, resize, mean, std, device, source, limit, settings, folder, quiet,
-            True, store,
+            True, store, precision,
         )  # fmt: skip
         return
     with Watch(chosen) as watch:
         result = _run(
             path, wanted, model, weights, layer, output, size, resize, mean, std, device, source, limit, settings, folder, watch,
-            False, store,
+            False, store, precision,
         )  # fmt: skip
     console.out.print()
     console.out.print(console.result_table(result["table"], chosen))
@@ -137,12 +140,13 @@ def _run(
     path: Path, metric: Metric | None, model: str, weights: Path | None, layer: str | None, output: str | None,
     size: int | None, resize: str | None, mean: str | None, std: str | None, device: str, images: ImageSource | None,
     limit: int | None, settings: Settings, folder: Path, observer: Observer, as_json: bool,
-    store: TerminalStore | None,
+    store: TerminalStore | None, precision: str,
 ) -> dict:  # fmt: skip
     result = synthesize(
         path, metric, model, images, settings=settings, limit=limit, out=folder, observer=observer, store=store, weights=weights,
         layer=layer, output=output, size=size, resize=int(resize) if resize and resize.isdigit() else resize,
         mean=options.numbers(mean, "--mean"), std=options.numbers(std, "--std"), device=device,
+        precision=precision,
     ).describe()  # fmt: skip
     if as_json:
         console.print_json(result)
