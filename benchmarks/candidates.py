@@ -4,8 +4,8 @@
     python benchmarks/candidates.py --proved 3000       # what the classes of proved heatmaps keep, a few ms of cvc5 each
 
 The loop itself runs, with its journal on disk, on candidates that are made on the spot, (* k (gap G)) for a new k each, and an
-oracle whose maps and scores are random numbers on four images: nothing else is replaced, and no two candidates draw one heatmap, which
-keeps most. What enumeration holds, the classes of equal terms and the terms themselves, is measured by `memory.py`.
+oracle whose maps and scores are random numbers on four images: nothing else is replaced, and no two candidates draw one heatmap,
+which keeps most. What enumeration holds, the classes of equal terms and the terms themselves, is measured by `memory.py`.
 """
 
 from __future__ import annotations

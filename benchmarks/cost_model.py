@@ -128,9 +128,7 @@ def main() -> None:
         return float(np.dot(one.features(phase), coefficients[phase]))
 
     batch = images_at_once(usual.device, *images.pixels.shape[-2:])
-    print(
-        f"# Cost model: {args.model}, {GRAMMAR}.sy, average-gain, batch {images_at_once(usual.device, *images.pixels.shape[-2:])}"
-    )
+    print(f"# Cost model: {args.model}, {GRAMMAR}.sy, average-gain, batch {batch}")
     print(f"{machine(args.device)}; {len(small)} small configurations, {args.rounds} rounds; {len(terms)} candidates\n")
     print(
         f"| phase | coefficients, µs | {large.candidates} × {large.images}: predicted, s | measured, s | predicted / measured |"

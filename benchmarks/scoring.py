@@ -10,8 +10,9 @@ gain of every candidate on every image, no candidate stopped early.
 
 sycam: `TerminalCache` and `MetricOracle`, from pixels to scores, the terminals' time included. pytorch-grad-cam: for each
 candidate a `BaseCAM`, or where it uses `drop` an `AblationCAM`, whose `get_cam_weights` is that term in numpy; its heatmaps,
-then the masked images through the same network, at batch 1 and at the fastest of `--batches`. Its images are normalised beforehand,
-its plain probabilities come with its own forward pass, and its hooks are off during the masked passes. Time is CPU time on a CPU.
+then the masked images through the same network, at batch 1 and at the fastest of `--batches`. Its images are normalised
+beforehand, its plain probabilities come with its own forward pass, and its hooks are off during the masked passes. Time is CPU
+time on a CPU.
 
 Candidates of `perturbation.sy` that use `score` are left out: pytorch-grad-cam's masks are upsampled with aligned corners, so its
 values are others.
