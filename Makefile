@@ -28,7 +28,7 @@ $(VENV)/.core: pyproject.toml | $(BIN)/python
 	@touch $@
 
 $(VENV)/.dev: pyproject.toml | $(BIN)/python
-	$(BIN)/python -m pip install --disable-pip-version-check -e '.[dev,referee]'
+	$(BIN)/python -m pip install --disable-pip-version-check -e '.[dev,referee,ray]'
 	@touch $@ $(VENV)/.core
 
 clean:

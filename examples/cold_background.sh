@@ -17,7 +17,7 @@ fi
     od -An -v -t f4 "$SYCAM_FOLDER/heatmaps.f32"  # float32 [jobs, height, width]
     od -An -v -t u1 "$SYCAM_FOLDER/masks.u8"      # uint8 [jobs, height, width], 1 on the object
 } | awk -v jobs="$SYCAM_JOBS" -v pixels=$((SYCAM_HEIGHT * SYCAM_WIDTH)) '
-    BEGIN { heats = jobs * pixels }
+    BEGIN { n = 0; heats = jobs * pixels }
     { for (i = 1; i <= NF; i++) {
           if (n < heats) heat[n] = $i
           else if ($i == 0) { job = int((n - heats) / pixels); sum[job] += heat[n - heats]; count[job]++ }

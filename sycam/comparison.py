@@ -17,6 +17,7 @@ from sycam.metrics.registry import Metric
 from sycam.network import Network
 from sycam.network.batching import images_at_once
 from sycam.oracle import Drawable, Failures, MetricOracle, TerminalCache
+from sycam.oracle.units import within_units
 from sycam.store import Stored, TerminalStore
 from sycam.terminals import TerminalSettings, View
 
@@ -45,6 +46,10 @@ class Comparison:
     stored: Stored = field(default_factory=Stored)
 
 
+Tabulate = Callable[..., "Table"]
+"""What `tabulate` is, wherever it computes."""
+
+
 def compare(
     cams: Sequence[AnyCam],
     metrics: Sequence[Metric],
@@ -57,6 +62,7 @@ def compare(
     protocol: Protocol = DEFAULT,
     on_error: str = "stop",
     on_batch: Callable[[int], None] | None = None,
+    by: Tabulate | None = None,
     store: TerminalStore | None = None,
 ) -> Comparison:
     """Scores every CAM by every metric, each image's terminals computed once and masked passes shared by all metrics.
@@ -73,6 +79,7 @@ def compare(
         protocol: what masked pixels become; class and layer are as given here.
         on_error: "stop" ends where a metric fails; "skip" goes on, without the score of that metric and CAM.
         on_batch: told after each batch of terminals how many images are done.
+        by: who scores: None for `tabulate`, in this process; see `sycam.workers.tabulate_on`.
         store: where terminals are looked up before they are computed, and kept; None for nowhere.
 
     Raises:
@@ -94,29 +101,38 @@ def compare(
     >>> [(cam.name, reason[:39]) for cam, reason in found.skipped]
     [('CAM', 'terminal fc: no global average pooling ')]
     """
-    names = sorted({name for cam in cams for name in cam.terminals})
-    needed = {name for cam in cams if cam not in optional for name in cam.terminals}
-    cache = TerminalCache(
-        network, images, names, classes, settings=settings, on_batch=on_batch, optional={*names} - needed - {"A"}, store=store
-    )
-    oracles = [_Asked(group, cache, protocol, on_error) for group in _groups(metrics, cache)]
-    table = _Table.of(cams, oracles, cache.stored)
-    for place, cam in enumerate(cams):
-        missing = [name for name in cam.terminals if name in cache.refused]
-        if missing:
-            table.reasons[place] = cache.refused[missing[0]]
-    try:
-        _score_terms(cams, oracles, table, optional)
-        _score_baselines(cams, cache, oracles, table, optional)
-    except OracleError as error:
-        error.result = table.comparison(cams, oracles, len(images))
-        raise
-    return table.comparison(cams, oracles, len(images))
+    if any(m.needs_masks for m in metrics) and not bool(images.has_mask.any()):
+        first = next(m.name for m in metrics if m.needs_masks)
+        raise SycamError(f"metric {first!r} needs masks or boxes, and no image has any: give them with --masks or --boxes")
+    asked = Asked(list(cams), list(metrics), settings or TerminalSettings(), optional, protocol, on_error)
+    table = (by or tabulate)(asked, network, images, classes, on_batch=on_batch, store=store)
+    found = table.comparison(asked.cams, len(images))
+    if table.error is not None:
+        table.error.result = found
+        raise table.error
+    return found
 
 
 @dataclass
-class _Table:
-    """What is known so far of each CAM, by its place in `cams`.
+class Asked:
+    """What a comparison is asked for; see `compare`.
+
+    Attributes:
+        apart: whether metrics that need masks are asked about fewer images than the others; None where the images say it.
+    """
+
+    cams: list[AnyCam]
+    metrics: list[Metric]
+    settings: TerminalSettings
+    optional: Collection[AnyCam]
+    protocol: Protocol
+    on_error: str = "stop"
+    apart: bool | None = None
+
+
+@dataclass
+class Table:
+    """What is known so far of each CAM, by its place among the CAMs.
 
     Attributes:
         values: metric's name to [CAMs, n] or [CAMs, n, P], NaN where not known.
@@ -124,24 +140,41 @@ class _Table:
         stored: what of the terminals was found in the store.
         reasons: why a CAM is skipped.
         failed: why a metric has no score of a CAM.
+        error: what ended it before it was whole.
     """
 
     values: dict[str, Tensor]
     empty: Tensor
-    stored: Stored
+    stored: Stored = field(default_factory=Stored)
     reasons: dict[int, str] = field(default_factory=dict)
     failed: dict[tuple[int, str], str] = field(default_factory=dict)
+    error: OracleError | None = None
 
     @classmethod
-    def of(cls, cams: Sequence[AnyCam], asked: list[_Asked], stored: Stored) -> _Table:
+    def of(cls, asked: Asked, groups: list[_Group]) -> Table:
         """Nothing is known yet."""
+        images = {m.name: len(one.places) for one in groups for m in one.metrics}
         values = {
-            m.name: torch.full((len(cams), len(one.places), *m.best_parts().shape), torch.nan, dtype=torch.float64)
-            for one in asked for m in one.metrics
-        }  # fmt: skip
-        return cls(values, torch.zeros(len(cams), dtype=torch.int64), stored)
+            m.name: torch.full((len(asked.cams), images.get(m.name, 0), *m.best_parts().shape), torch.nan, dtype=torch.float64)
+            for m in asked.metrics
+        }
+        return cls(values, torch.zeros(len(asked.cams), dtype=torch.int64))
 
-    def comparison(self, cams: Sequence[AnyCam], asked: list[_Asked], images: int) -> Comparison:
+    @classmethod
+    def joined(cls, parts: Sequence[Table]) -> Table:
+        """The table of all images from those of some each, in order."""
+        whole = cls(
+            {name: torch.cat([part.values[name] for part in parts], 1) for name in parts[0].values},
+            torch.stack([part.empty for part in parts]).sum(0),
+        )
+        for part in reversed(parts):
+            whole.reasons |= part.reasons
+            whole.failed |= part.failed
+            whole.error = part.error or whole.error
+            whole.stored = part.stored + whole.stored
+        return whole
+
+    def comparison(self, cams: Sequence[AnyCam], images: int) -> Comparison:
         """The table without the CAMs of which no metric has a score."""
         whys: dict[int, str] = {}
         for (place, name), reason in self.failed.items():
@@ -155,21 +188,69 @@ class _Table:
             [cams[place] for place in kept],
             {name: scores[kept] for name, scores in self.values.items()},
             [(cams[place], reason) for place, reason in sorted(self.reasons.items())],
-            {m.name: images - len(one.places) for one in asked for m in one.metrics if len(one.places) < images},
+            {name: images - scores.shape[1] for name, scores in self.values.items() if scores.shape[1] < images},
             {cams[place].name: int(self.empty[place]) for place in kept if self.empty[place]},
             [(cams[place], name, reason) for (place, name), reason in self.failed.items() if place in kept],
             self.stored,
         )
 
 
-def _groups(metrics: Sequence[Metric], cache: TerminalCache) -> list[list[Metric]]:
-    """Metrics that are asked about the same images, and so share their passes."""
-    everyone = bool(cache.images.has_mask.all())
-    groups = [[m for m in metrics if everyone or not m.needs_masks], [m for m in metrics if not everyone and m.needs_masks]]
+def tabulate(
+    asked: Asked,
+    network: Network,
+    images: ImageSet,
+    classes: Tensor | None = None,
+    *,
+    on_batch: Callable[[int], None] | None = None,
+    unit: Tensor | None = None,
+    store: TerminalStore | None = None,
+) -> Table:
+    """The scores of CAMs on images, as far as they can be had.
+
+    Args:
+        asked: for what.
+        network, images, classes, on_batch, store: see `compare`.
+        unit: see `TerminalCache`.
+    """
+    cams = asked.cams
+    names = sorted({name for cam in cams for name in cam.terminals})
+    needed = {name for cam in cams if cam not in asked.optional for name in cam.terminals}
+    cache = TerminalCache(
+        network,
+        images,
+        names,
+        classes,
+        settings=asked.settings,
+        on_batch=on_batch,
+        optional={*names} - needed - {"A"},
+        unit=unit,
+        store=store,
+    )
+    groups = [_Group(group, cache, asked.protocol, asked.on_error) for group in _groups(asked, cache)]
+    table = Table.of(asked, groups)
+    table.stored = cache.stored
+    for place, cam in enumerate(cams):
+        missing = [name for name in cam.terminals if name in cache.refused]
+        if missing:
+            table.reasons[place] = cache.refused[missing[0]]
+    try:
+        _score_terms(cams, groups, table, asked.optional)
+        _score_baselines(cams, cache, groups, table, asked.optional)
+    except OracleError as error:
+        table.error = error
+    return table
+
+
+def _groups(asked: Asked, cache: TerminalCache) -> list[list[Metric]]:
+    """Metrics that are asked about the same images, and so share their passes; none that there is no image for."""
+    masks = cache.images.has_mask
+    apart = not bool(masks.all()) if asked.apart is None else asked.apart
+    without = [m for m in asked.metrics if not (apart and m.needs_masks)]
+    groups = [without, [m for m in asked.metrics if m not in without] if bool(masks.any()) else []]
     return [group for group in groups if group]
 
 
-class _Asked:
+class _Group:
     """Metrics on the images that they can be asked about.
 
     Attributes:
@@ -181,16 +262,12 @@ class _Asked:
         self.places = torch.arange(len(cache))
         if metrics[0].needs_masks and not bool(cache.images.has_mask.all()):
             self.places = cache.images.has_mask.nonzero()[:, 0]
-            if not len(self.places):
-                raise SycamError(
-                    f"metric {metrics[0].name!r} needs masks or boxes, and no image has any: give them with --masks or --boxes"
-                )
             cache = cache.select(self.places)
         self.oracle = MetricOracle(cache, metrics, protocol=protocol)
         self._failures = {metric.name: Failures(on_error) for metric in metrics}
         self._stop = on_error == "stop"
 
-    def score(self, table: _Table, rows: Sequence[int], columns: Tensor, maps: Tensor, cams: Sequence[Drawable]) -> None:
+    def score(self, table: Table, rows: Sequence[int], columns: Tensor, maps: Tensor, cams: Sequence[Drawable]) -> None:
         """Fills in the scores of CAMs at these rows [C] of the table on these of its images [B], from their maps [C, B, h, w].
 
         Raises:
@@ -214,7 +291,7 @@ class _Asked:
     def _score_alone(
         self,
         name: str,
-        table: _Table,
+        table: Table,
         rows: Sequence[int],
         columns: Tensor,
         maps: Tensor,
@@ -244,7 +321,7 @@ class _Asked:
             table.failed[rows[row], name] = str(why or f"not asked any more: {failures.given_up}")
 
 
-def _score_terms(cams: Sequence[AnyCam], asked: list[_Asked], table: _Table, optional: Collection[AnyCam]) -> None:
+def _score_terms(cams: Sequence[AnyCam], asked: list[_Group], table: Table, optional: Collection[AnyCam]) -> None:
     places = [place for place, cam in enumerate(cams) if isinstance(cam, Cam) and place not in table.reasons]
     for one in asked:
         here = [place for place in places if place not in table.reasons]
@@ -263,14 +340,14 @@ def _score_terms(cams: Sequence[AnyCam], asked: list[_Asked], table: _Table, opt
 
 
 def _score_baselines(
-    cams: Sequence[AnyCam], cache: TerminalCache, asked: list[_Asked], table: _Table, optional: Collection[AnyCam]
+    cams: Sequence[AnyCam], cache: TerminalCache, asked: list[_Group], table: Table, optional: Collection[AnyCam]
 ) -> None:
     """Batch by batch, so that baselines share the batch's passes and only one batch's maps of image size are held."""
     baselines = {place: cam for place, cam in enumerate(cams) if isinstance(cam, Baseline)}
     if not baselines:
         return
     network, images = cache.network, cache.images
-    for batch in torch.arange(len(cache)).split(images_at_once(network.device, *images.pixels.shape[-2:])):
+    for batch in within_units(cache.unit, images_at_once(network.device, *images.pixels.shape[-2:])):
         at = slice(int(batch[0]), int(batch[-1]) + 1)
         view = View(network, images.normalised(at, network), cache.classes[at], settings=cache.settings)
         for place, baseline in baselines.items():

@@ -86,6 +86,21 @@ def goal_text(goal: dict[str, Any]) -> str:
     return f"{goal['name']} {100 * goal['search']:.2f} on search images{held_out} {better}"
 
 
+def asked_text(counts: dict[str, Any]) -> str:
+    """How many image scores a run needed of all it could, and what ordered its candidates.
+
+    >>> asked_text({"image_scores_of_search": 250, "image_scores_possible": 1000, "similar": 3, "relative_agreement": 0.8126})
+    "250 of 1,000 image scores asked (25.0%), 3 similar ones put last, relative's rank correlation 0.81"
+    """
+    asked, possible = counts["image_scores_of_search"], counts["image_scores_possible"]
+    text = f"{asked:,} of {possible:,} image scores asked" + (f" ({100 * asked / possible:.1f}%)" if possible else "")
+    if counts.get("similar"):
+        text += f", {counts['similar']:,} similar ones put last"
+    if "relative_agreement" in counts:
+        text += f", relative's rank correlation {counts['relative_agreement']:.2f}"
+    return text
+
+
 def stored_text(stored: Stored) -> str:
     """One line on what a run found in the cache and put there.
 

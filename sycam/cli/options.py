@@ -54,6 +54,10 @@ OracleTimeout = Annotated[
 Traceback = Annotated[
     bool, typer.Option("--traceback", help="Show the traceback of an oracle that fails.", callback=show_tracebacks)
 ]
+Workers = Annotated[
+    Optional[str], typer.Option(help="Score in so many processes, or 'auto': one a CUDA device, or one a CPU thread.")
+]
+Ray = Annotated[Optional[str], typer.Option(help="Score on a Ray cluster: host:port, auto, or local. Needs the extra 'ray'.")]
 Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ...")]
 Precision = Annotated[
     str, typer.Option(help="In which masked images are classified: float32; or rounded, bf16, or on a GPU tf32.")

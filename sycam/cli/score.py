@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from importlib.util import find_spec
 from typing import Annotated, Any, Optional
 
@@ -23,6 +24,7 @@ from sycam.run.result import interval
 from sycam.synthesis.goals import GLOB, find_metrics
 from sycam.synthesis.images import check_labels
 from sycam.terminals import TerminalSettings
+from sycam.workers import Crew, tabulate_on
 
 from . import console, options
 
@@ -63,6 +65,8 @@ def score(
     limit: options.Limit = None,
     device: options.Device = "cpu",
     precision: options.Precision = "float32",
+    workers: options.Workers = None,
+    ray: options.Ray = None,
     protocol: options.Protocol = None,
     classes: options.Classes = None,
     seed: options.Seed = 0,
@@ -111,10 +115,12 @@ def score(
     if any(GLOB in name for name in metric or []) or "all" in (metric or []):
         metrics = _possible(metrics, bool(pool.has_mask.any()))
     try:
-        found = compare(
-            named, metrics, network, pool, labels, settings=settings, optional={*named} - alone, protocol=chosen,
-            on_error=on_error, store=store,
-        )  # fmt: skip
+        with Crew(workers, ray).pool(network, chosen, console.warn) as crew:
+            found = compare(
+                named, metrics, network, pool, labels, settings=settings, optional={*named} - alone, protocol=chosen,
+                on_error=on_error, store=store,
+                by=None if crew is None else partial(tabulate_on, crew),
+            )  # fmt: skip
     except OracleError as error:
         if error.result.cams:
             _show(error.result, metrics, network, pool, chosen, settings, as_json)

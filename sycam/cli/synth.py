@@ -48,6 +48,8 @@ def synth(
     limit: options.Limit = None,
     device: options.Device = "cpu",
     precision: options.Precision = "float32",
+    workers: options.Workers = None,
+    ray: options.Ray = None,
     protocol: options.Protocol = None,
     classes: options.Classes = None,
     budget: Annotated[str, typer.Option(help="When to stop: 500 (candidates), 90s, 5m, 40000passes, or several.")] = "500",
@@ -58,6 +60,15 @@ def synth(
     ] = "bottom-up",
     target: Annotated[Optional[float], typer.Option(help="Stop once this score is reached (0.5 is 50 per cent).")] = None,
     held_out: Annotated[float, typer.Option(help="The share of images that the search never sees; 0 for none.")] = 0.5,
+    stopping: Annotated[str, typer.Option(help="exact: changes no result; racing: asks less, and may err (--error).")] = "exact",
+    error: Annotated[float, typer.Option(help="Of racing: how probably it rejects what exact would return.")] = 0.05,
+    look_ahead: Annotated[
+        int, typer.Option(min=0, help="Score the likely ones of so many candidates first, by masked activations; 0: in order.")
+    ] = 0,
+    similar: Annotated[
+        Optional[float],
+        typer.Option(help="Score last whose heatmaps differ from a scored one's by no more on average, such as 0.02."),
+    ] = None,
     batch: Annotated[
         Optional[int], typer.Option(min=1, help="Masked images per pass; by default what is fastest when tried.")
     ] = None,
@@ -98,7 +109,7 @@ def synth(
     source = options.image_source(images, dataset, masks, boxes)
     settings = Settings(
         budget, max_size, cost, learner, target, held_out, seed, classes, batch, dump_smt2, terminals, protocol, on_error,
-        oracle_timeout,
+        oracle_timeout, stopping, error, look_ahead, similar, workers, ray,
     )  # fmt: skip
     quiet, store = Observer(), options.store(cache, no_cache, cache_limit)
     if as_json:
@@ -127,7 +138,7 @@ def synth(
         f"{counts['merges']:,} proved equal, {counts['undecided']:,} pairs undecided; {counts['candidates']:,} candidates on "
         f"{counts['images_searched']:,} images, {laws}{counts['same_heatmap']:,} proved to have the heatmap of an earlier one, "
         f"{counts['same_on_images']:,} with its heatmaps on these images, "
-        f"{counts['rejected_early']:,} rejected early, {counts['masked_passes']:,} masked passes."
+        f"{counts['rejected_early']:,} rejected early, {console.asked_text(counts)}, {counts['masked_passes']:,} masked passes."
     )
     if store:
         console.out.print(console.stored_text(Stored(**result["manifest"]["cache"])), soft_wrap=True)

@@ -11,13 +11,13 @@ from __future__ import annotations
 import difflib
 import inspect
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from functools import partial
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor
@@ -77,6 +77,7 @@ class Metric:
         combine: [..., len(parts)] -> [...], the score of the parts' means.
         percent: whether tables show it times 100, as papers do.
         level: whether `name@0.5` is this metric with heatmaps binarised at 0.5; its function then takes `level`.
+        recipe: how `find_again` finds it in another process; None for one that is registered by its name, or made in Python.
 
     Raises:
         SycamError: on construction, for a direction or bounds or a number of passes that make no sense.
@@ -96,6 +97,7 @@ class Metric:
     combine: Callable[[Tensor], Tensor] | None = None
     percent: bool = True
     level: bool = False
+    recipe: Mapping[str, Any] | None = field(default=None, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         where = f"metric {self.name!r}"
@@ -335,7 +337,8 @@ def _at_level(base: Metric, name: str, text: str) -> Metric:
         raise SycamError(f"{name}: a level is a number from 0, below 1, such as {base.name}@0.5")
     compute: Callable[..., Tensor] = base.compute
     doc = f"{base.doc} Heatmaps are binarised at {level:g}, S > {level:g}, instead of their mean."
-    return replace(base, name=name, compute=partial(compute, level=level), doc=doc)
+    recipe = {"find": name, "folder": None, "timeout": None}
+    return replace(base, name=name, compute=partial(compute, level=level), doc=doc, recipe=recipe)
 
 
 def list_metrics(pattern: str = "*") -> list[str]:

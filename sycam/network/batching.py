@@ -17,8 +17,8 @@ PIXELS_ON_CPU = 1 << 18
 ON_GPU = 512
 GAIN = 0.85
 """Another batch is taken only where it needs at most this share of the default's time: two runs should not differ by noise."""
-WORTH = 4096
-"""Fewer passes than this do not pay for trying."""
+WORTH = 60.0
+"""Passes that take fewer seconds than this in all do not pay for trying."""
 
 _found: dict[tuple[str, ...], int] = {}
 
@@ -42,7 +42,7 @@ def batch_by_trying(network: Network, size: Sequence[int], passes: int, seconds:
     Args:
         network: the CNN, on its device.
         size: of the images, pixels.
-        passes: how many images are expected in all; below 4,096 nothing is tried.
+        passes: how many images are expected in all, at most. Where these take less than a minute nothing is tried.
         seconds: trying ends after the round in which so much time is spent.
 
     >>> from sycam.network import load_network
@@ -51,10 +51,13 @@ def batch_by_trying(network: Network, size: Sequence[int], passes: int, seconds:
     """
     default = images_at_once(network.device, size[0], size[1])
     key = (network.weights_digest(), network.precision, f"{network.device} {tuple(size)} {torch.get_num_threads()}")
-    if passes < WORTH:
+    if passes <= default:
         return _found.get(key, default)
     if key not in _found:
         trial = _Trial(network, size)
+        took = (trial(default), trial(default))[1]  # the first warms up
+        if took is not None and passes * took < WORTH:
+            return default
         choices = [default, *dict.fromkeys(max(1, n) for n in (default // 4, default // 2, default * 2, default * 4))]
         _found[key] = fastest(trial, list(dict.fromkeys(choices)), seconds)
     return _found[key]

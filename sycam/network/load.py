@@ -109,6 +109,11 @@ def load_network(
     )
     if layer is None and loaded.layer is not None:
         network.layer_chosen_by = "default"
+    if isinstance(model, str) and reshape is None:
+        network.recipe = {
+            "model": model, "weights": None if weights is None else str(weights), "layer": network.layer, "output": output,
+            "size": size, "resize": resize, "mean": mean, "std": std, "classes": classes, "precision": precision,
+        }  # fmt: skip
     if classes is not None and network.n_classes != classes:
         raise SycamError(f"{loaded.name} has {network.n_classes} classes, not {classes}: they must agree")
     return network

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -36,6 +37,11 @@ class Passes:
     full: int = 0
     tail: int = 0
     backward: int = 0
+
+    def add(self, more: Mapping[str, int]) -> None:
+        """Counts passes of a copy of the network elsewhere."""
+        for name, passes in more.items():
+            setattr(self, name, getattr(self, name) + passes)
 
 
 class Network:
@@ -74,6 +80,7 @@ class Network:
         probe: sha256 of the bits of activations and logits of two seeded random images: it tells networks of the same weights
             apart that compute otherwise (code, device, precision, threads).
         notes: what the user should be told, such as an unusual default layer.
+        recipe: arguments with which `load_network` makes it again on any device; None where it was made of a module.
         memo: what others remember about this network, such as its linear head.
 
     Raises:
@@ -121,6 +128,7 @@ class Network:
         self.weights = weights
         self.passes = Passes()
         self.memo: dict[str, Any] = {}
+        self.recipe: dict[str, Any] | None = None
         self._output = Output(self.name, None if output is None else str(output))
         self._overwrites_input = False  # until seen
         self._not_finite = torch.zeros((), dtype=torch.bool, device=self.device)

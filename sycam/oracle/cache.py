@@ -13,9 +13,11 @@ from sycam.store import TerminalStore
 from sycam.store.keys import PREDICTED
 from sycam.terminals import TerminalSettings, terminal
 from sycam.theory import Evaluator
+from sygus import Term
 
 from .column import Column
 from .gathering import Gathering
+from .units import unit_of
 
 
 class TerminalCache:
@@ -31,6 +33,7 @@ class TerminalCache:
         on_batch: told after each batch how many images are done.
         settings: samples, steps, orderings and the seed of the terminals that have such.
         optional: names of terminals that are left out, with the reason in `refused`, where they raise `Unavailable`.
+        unit: [N] ascending, the unit of each image; None for `unit_of`. No batch holds images of two units.
         store: where values are looked up before they are computed, and kept; None for nowhere.
         resident: bytes of values that are held on the device (`Gathering`).
 
@@ -55,17 +58,19 @@ class TerminalCache:
         on_batch: Callable[[int], None] | None = None,
         settings: TerminalSettings | None = None,
         optional: Collection[str] = (),
+        unit: Tensor | None = None,
         store: TerminalStore | None = None,
         resident: int | None = None,
     ) -> None:
         self.network, self.images = network, images
         self.settings = settings or TerminalSettings()
+        self.unit = unit_of(len(images)) if unit is None else unit
         wanted = list(dict.fromkeys(["A", *names]))
         for name in wanted:
             terminal(name)
         found = Gathering(
             network, images, wanted, classes, chunk=chunk, settings=self.settings, optional=optional,
-            shelf=store.shelf(network) if store else None, resident=resident,
+            shelf=store.shelf(network) if store else None, resident=resident, unit=self.unit,
         )  # fmt: skip
         found.run(batch, on_batch)
         self.refused, self.stored = found.refused, found.stored
@@ -81,6 +86,20 @@ class TerminalCache:
         """Terms over the images at `places`."""
         return Evaluator({name: value[places] for name, value in self.values.items()})
 
+    def failing(self, assumption: Term) -> int | None:
+        """The place of the first image on which an assumption, `(uniform terminal)` or a term of sort Bool, fails, or None."""
+        for start in range(0, len(self), 64):
+            evaluator = self.evaluator(slice(start, start + 64))
+            if assumption.name == "uniform":
+                value = evaluator.value(assumption.args[0])
+                holds = value.amax(2) == value.amin(2)  # [B, K]
+            else:
+                holds = evaluator.value(assumption).flatten(1)
+            failing = (~holds.all(1)).nonzero()
+            if len(failing):
+                return start + int(failing[0, 0])
+        return None
+
     def labels_or_classes(self) -> Tensor:
         """The label of each image, or the class that is explained where it has none: [N] on the CPU."""
         labels = self.images.labels
@@ -90,7 +109,7 @@ class TerminalCache:
         """The cache of some of the images, without computing anything again."""
         part = object.__new__(TerminalCache)
         part.network, part.images = self.network, self.images.select(places)
-        part.settings, part.refused, part.stored = self.settings, self.refused, self.stored
+        part.settings, part.refused, part.stored, part.unit = self.settings, self.refused, self.stored, self.unit[places]
         on_device = places.to(self.classes.device)
         part.values = {
             name: value.select(places.cpu()) if isinstance(value, Column) else value[on_device]

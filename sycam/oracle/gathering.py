@@ -17,6 +17,7 @@ from sycam.store.keys import LOGITS, OF_IMAGE, PREDICTED, image_keys, of_class, 
 from sycam.terminals import TerminalSettings, View
 
 from .column import Column
+from .units import within_units
 
 RESIDENT_ON_CPU = 256 << 20
 """Values of a run below this are held in memory although a store has them; above it they stay mapped."""
@@ -33,6 +34,7 @@ class Gathering:
         classes: [N] int64, the class explained; None for the predicted one.
         chunk, settings: see `View`.
         optional: names that are left out where they raise `Unavailable`.
+        unit: [N], of each image; no batch holds images of two units.
         shelf: of a store; None to compute everything and keep it in memory.
         resident: bytes of values that are held on the device; None for 256 MiB on a CPU with a store, all of them without, and
             two fifths of what is free on a GPU. What does not fit stays mapped, or in the host's memory.
@@ -55,10 +57,11 @@ class Gathering:
         settings: TerminalSettings,
         optional: Collection[str],
         shelf: Shelf | None,
+        unit: Tensor,
         resident: int | None = None,
     ) -> None:
         self.network, self.images, self.settings, self.chunk = network, images, settings, chunk
-        self.optional, self.shelf = optional, shelf
+        self.optional, self.shelf, self.unit = optional, shelf, unit
         self.wanted = list(dict.fromkeys(["A", LOGITS, PREDICTED, "p", *names]))
         self.columns = {name: Column(len(images), network.device) for name in self.wanted}
         self.refused: dict[str, str] = {}
@@ -84,7 +87,8 @@ class Gathering:
         batch = batch or min(128, images_at_once(self.network.device, *self.images.pixels.shape[-2:]))
         try:
             for missing, group in groups:
-                for places in group.split(batch):
+                for together in within_units(self.unit[group], batch):
+                    places = group[together]
                     computed = self._compute([name for name in missing if name not in self.refused], places)
                     self.stored.images_computed += len(places) if computed else 0
                     done += len(places)

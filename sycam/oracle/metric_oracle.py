@@ -20,6 +20,7 @@ from sygus import Term
 
 from .cache import TerminalCache
 from .drawer import Drawable, Drawer
+from .units import within_units
 
 BYTES_OF_HEATMAPS = 31 << 20  # at most so much for the heatmaps of one query on a CPU; on a GPU four times that
 
@@ -57,6 +58,8 @@ class MetricOracle:
 
     norm = "minmax"
     """How heatmaps are normalised (`post`)."""
+    agree = 0.0
+    """Low-resolution maps of an image that differ nowhere by more share one pass; 0 for those that are equal bit for bit."""
 
     def __init__(
         self, cache: TerminalCache, metric: Metric | Sequence[Metric], batch: int | None = None, protocol: Protocol = DEFAULT
@@ -89,12 +92,13 @@ class MetricOracle:
             [C, B, h, w] float32 in [0, 1], and a Bool [C, B].
         """
         chosen = torch.arange(len(self.cache)) if places is None else places
-        maps, finite = [], []
-        for part in chosen.split(self._images_at_once()):
-            evaluated = combined_maps(terms, self.cache.evaluator(part.to(self.cache.network.device)))
-            maps.append(evaluated[0])
-            finite.append(evaluated[1])
-        return torch.cat(maps, 1), torch.cat(finite, 1)
+        device, size = self.cache.network.device, self.cache.network.map_size
+        maps = torch.empty(len(terms), len(chosen), *size, device=device)
+        finite = torch.empty(len(terms), len(chosen), dtype=torch.bool, device=device)
+        for part in within_units(self.cache.unit[chosen], self._images_at_once()):
+            rows = part.to(device)
+            maps[:, rows], finite[:, rows] = combined_maps(terms, self.cache.evaluator(chosen[part].to(device)))
+        return maps, finite
 
     def signatures(self, maps: Tensor) -> list[bytes]:
         """A key for each candidate's maps [C, N, h, w] on all images: equal keys, equal bits."""
@@ -105,6 +109,12 @@ class MetricOracle:
         """How many images are evaluated together, so that a few dozen shared maps fit into 1 GiB of float64."""
         one = 8 * self.cache.values["A"][0].numel()
         return max(1, min(64, (1 << 30) // (24 * one)))
+
+    def of(self, metric: Metric) -> MetricOracle:
+        """Another metric on the same images; the two count what they spend together."""
+        other = type(self)(self.cache, metric, self.batch, self.protocol)
+        other.spent = self.spent
+        return other
 
     @property
     def redraws(self) -> bool:
@@ -122,7 +132,8 @@ class MetricOracle:
         Returns:
             [C, B] float64 on the CPU, in the metric's own units; [C, B, P] of a metric with P parts.
 
-        Equal maps of one image are scored once, unless a metric redraws: these candidates may differ on other images.
+        Maps of one image that are equal, or differ by at most `agree`, are scored once, unless a metric redraws: these candidates
+        may differ on other images.
 
         Raises:
             SycamError: a metric redraws, and the candidates were not given.
@@ -150,26 +161,34 @@ class MetricOracle:
         flat = maps.flatten(0, 1)  # [C·B, h, w], candidate by candidate
         image = torch.arange(images, device=maps.device).repeat(candidates)  # [C·B]
         candidate = torch.arange(candidates, device=maps.device).repeat_interleave(images)
-        keys = torch.stack([image, *([candidate] if self.redraws else _hashes(flat))], 1)
+        keys = torch.stack([image, *self._alike(maps, candidate)], 1)
         unique, inverse = torch.unique(keys, dim=0, return_inverse=True)
         first = torch.full((len(unique),), len(flat), device=maps.device).scatter_reduce(
             0, inverse, torch.arange(len(flat), device=maps.device), "amin"
         )
         # Image by image, so that a query needs few images; never by hash, so that a repeated run fills the same batches.
         order = first[(first % images * candidates + first // images).argsort()]
+        unit = self.cache.unit[places.cpu()][(order % images).cpu()]
         values = [
             torch.full((len(flat), *([len(one.parts)] if one.parts else [])), torch.nan, dtype=torch.float64, device=maps.device)
             for one in self.metrics
         ]
-        for jobs in order.split(self._jobs_at_once()):
+        for together in within_units(unit, self._jobs_at_once()):
             if lost and stop:
                 break
+            jobs = order[together.to(maps.device)]
             found = self._ask(flat[jobs], places.to(maps.device)[image[jobs]], drawer, candidate[jobs], lost)
             for known, new in zip(values, found, strict=True):
                 known[jobs] = new
         self.spent.asked += len(flat)
         self.spent.shared += len(flat) - len(order)
         return [known[first[inverse]].unflatten(0, (candidates, images)).cpu() for known in values]
+
+    def _alike(self, maps: Tensor, candidate: Tensor) -> Sequence[Tensor]:
+        """What tells the maps of one image apart, each [C·B]: candidates whose maps share a pass there have the same."""
+        if self.redraws:
+            return [candidate]
+        return [_leaders(maps, self.agree).flatten()] if self.agree else _hashes(maps.flatten(0, 1))
 
     def _jobs_at_once(self) -> int:
         budget = BYTES_OF_HEATMAPS * (1 if self.cache.network.device.type == "cpu" else 4)
@@ -251,3 +270,17 @@ def _hashes(flat: Tensor) -> tuple[Tensor, Tensor]:
     generator = torch.Generator().manual_seed(0x5CA)
     factors = torch.randint(-(2**62), 2**62, (2, bits.shape[1]), generator=generator).to(flat.device) | 1
     return (bits * factors[0]).sum(1), (bits * factors[1]).sum(1)
+
+
+def _leaders(maps: Tensor, tolerance: float) -> Tensor:
+    """For maps [C, B, h, w] the first candidate whose map of the same image differs nowhere by more than the tolerance, and that
+    has no such candidate before it: [C, B] int64. Where the only ones near follow others themselves, the candidate's own."""
+    places = torch.arange(len(maps), device=maps.device)
+    found = []
+    for part in maps.flatten(2).transpose(0, 1).split(64):  # [b, C, h·w]
+        near = torch.cdist(part, part, p=torch.inf) <= tolerance
+        near = (near | torch.eye(len(maps), dtype=torch.bool, device=maps.device)).tril()
+        leads = near.int().argmax(2) == places  # [b, C]
+        followed = near & leads[:, None]
+        found.append(torch.where(followed.any(2), followed.int().argmax(2), places))
+    return torch.cat(found).T

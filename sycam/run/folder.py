@@ -168,8 +168,7 @@ def report_data(result: Result, pictures: list[dict[str, Any]]) -> dict[str, Any
     described = result.describe()
     network, images = result.manifest["network"], result.manifest["images"]
     grammar = Path(result.manifest["grammar"]["file"]).name
-    counts = {k: v for k, v in result.counts.items() if isinstance(v, int)}
-    counts["full_passes"] = counts["candidates"] * counts["images_searched"]
+    counts = {k: v for k, v in result.counts.items() if isinstance(v, (int, float))}
     return {
         "title": f"{result.metric.name} on {result.network.name}, from {grammar}",
         "verdict": result.verdict,

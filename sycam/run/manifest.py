@@ -55,7 +55,6 @@ def manifest(
         "budget": str(settings.budget),
         "on_error": settings.on_error,
         "max_size": settings.max_size,
-        "stopping_rule": "exact",
         "precision": "network float32, terms float64",
         "versions": {"python": platform.python_version(), **{name: version(name) for name in ("torch", "torchvision", "cvc5")}},
         "device": _device(network),

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Union
+from typing import Any, Union
 
 from sycam.errors import SycamError
 from sycam.metrics.arithmetic import is_arithmetic, weighted_sum
@@ -79,11 +79,31 @@ def find_metric(metric: str | Metric, *, folder: Path | None = None, timeout: fl
         raise SycamError(f"a metric is a name, file.py:Name or a Metric, not {type(metric).__name__}")
     if metric in METRICS:
         return metric_named(metric)
+    recipe = {"find": metric, "folder": None if folder is None else str(folder), "timeout": timeout}
     if is_oracle(metric, folder):
-        return load_oracle(metric, folder=folder, timeout=timeout)
+        return replace(load_oracle(metric, folder=folder, timeout=timeout), recipe=recipe)
     if is_arithmetic(metric):
-        return weighted_sum(metric, partial(find_metric, folder=folder, timeout=timeout))
-    return load_oracle(metric) if ":" in metric else metric_named(metric)
+        return replace(weighted_sum(metric, partial(find_metric, folder=folder, timeout=timeout)), recipe=recipe)
+    return replace(load_oracle(metric) if ":" in metric else metric_named(metric), recipe=recipe)
+
+
+def find_again(recipe: Mapping[str, Any]) -> Metric:
+    """The metric that has this recipe, in another process.
+
+    >>> find_again(find_metric("0.5*iou - 0.5*average-drop").recipe).name
+    '0.5*iou-0.5*average-drop'
+    """
+    folder = None if recipe["folder"] is None else Path(recipe["folder"])
+    own = recipe.get("own", {})
+    if not own:
+        return find_metric(recipe["find"], folder=folder, timeout=recipe["timeout"])
+    return _sum_of_own(recipe["find"], {name: find_again(inner) for name, inner in own.items()}, recipe["timeout"])
+
+
+def _sum_of_own(text: str, own: Mapping[str, Metric], timeout: float | None) -> Metric:
+    """A sum in which oracles of the user's own stand by their names."""
+    recipe = {"find": text, "folder": None, "timeout": timeout, "own": {name: made.recipe for name, made in own.items()}}
+    return replace(weighted_sum(text, lambda name: own.get(name) or find_metric(name, timeout=timeout)), recipe=recipe)
 
 
 def find_metrics(
@@ -113,7 +133,7 @@ def find_metrics(
         if matched:
             return matched
         if is_arithmetic(spec) and not is_oracle(spec):
-            return [weighted_sum(spec, lambda name: own.get(name) or find_metric(name, timeout=timeout))]
+            return [_sum_of_own(spec, own, timeout)]
         return [own.get(spec) or find_metric(spec, timeout=timeout)]
 
     return list({made.name: made for spec in specs for made in find(spec)}.values())

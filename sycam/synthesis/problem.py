@@ -47,7 +47,8 @@ class CamProblem:
             name = term.args[0].name
             if name not in (*self.terminals, "A"):
                 continue  # says nothing about a term of this grammar or its heatmap
-            failed = next((image for cache in caches if (image := _counterexample(term, cache)) is not None), None)
+            found = ((cache, cache.failing(term)) for cache in caches)
+            failed = next((cache.images.names[place] for cache, place in found if place is not None), None)
             if failed is None:
                 held.append(term)
             else:
@@ -123,18 +124,3 @@ def check_terminal(variable: Variable, place: Place, problem: Problem) -> None:
         raise problem.error(
             f"terminal {variable.name!r} has sort {known.sort}, not {variable.sort}: write ({variable.name} {known.sort})", place
         )
-
-
-def _counterexample(term: Term, cache: TerminalCache) -> str | None:
-    """The name of an image on which an assumption fails, or None."""
-    for start in range(0, len(cache), 64):
-        evaluator = cache.evaluator(slice(start, start + 64))
-        if term.name == "uniform":
-            value = evaluator.value(term.args[0])
-            holds = value.amax(2) == value.amin(2)  # [B, K]
-        else:
-            holds = evaluator.value(term).flatten(1)
-        failing = (~holds.all(1)).nonzero()
-        if len(failing):
-            return cache.images.names[start + int(failing[0, 0])]
-    return None

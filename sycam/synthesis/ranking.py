@@ -26,11 +26,13 @@ class Outcome(NamedTuple):
         values: of the goals that had to be known, in their order; of all of them where it wins.
         marks: what later candidates are compared with: the value of each goal. On a tie the mark stays, so that no number
             of ties within the slack adds up to more.
+        ties: whether it is as good on every goal: then the first in the learner's order is better.
     """
 
     wins: bool
     values: tuple[float, ...] = ()
     marks: tuple[float, ...] = ()
+    ties: bool = False
 
 
 @dataclass(frozen=True)
@@ -84,8 +86,8 @@ class Ranking:
                 values += [self._value(later, cost, score, maps, term) for later in self.goals[position + 1 :]]
                 return Outcome(True, tuple(values), (*(marks or ())[:position], *values[position:]))
             if _better(goal, mark, values[-1]):
-                break
-        return Outcome(False, tuple(values))
+                return Outcome(False, tuple(values))
+        return Outcome(False, tuple(values), marks or (), ties=True)
 
     def attempt(
         self,

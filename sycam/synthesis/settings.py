@@ -9,6 +9,7 @@ from pathlib import Path
 from sycam.errors import SycamError
 from sycam.metrics.protocol import Protocol, find_protocol
 from sycam.terminals import TerminalSettings
+from sycam.workers.crew import Crew
 from sygus import LEARNERS
 
 
@@ -28,6 +29,11 @@ class Settings:
         dump_smt2: a folder for the queries that cvc5 leaves undecided.
         on_error: "stop" or "skip": what happens when an oracle fails on a candidate; see `Failures`. oracle_timeout: seconds that
             an oracle of the user's own may need for a query, None for what it says itself.
+        stopping: "exact" or "racing", when a candidate is rejected; error: under "racing", the probability that the term an
+            exhaustive run would return is rejected. look_ahead: of so many candidates those that a cheap relative of the metric
+            likes go first, 0 for the learner's order. similar: candidates whose heatmaps differ from a scored one's by no more,
+            on average, come last; None for none.
+        workers, ray: who scores, see `Crew`; None and None for this process.
     """
 
     budget: str | int = 500
@@ -44,6 +50,21 @@ class Settings:
     protocol: str | Path | Protocol | None = None
     on_error: str = "stop"
     oracle_timeout: float | None = None
+    stopping: str = "exact"
+    error: float = 0.05
+    look_ahead: int = 0
+    similar: float | None = None
+    workers: int | str | None = None
+    ray: str | None = None
+
+    @property
+    def crew(self) -> Crew:
+        """Who scores.
+
+        Raises:
+            SycamError: no such number of workers.
+        """
+        return Crew(self.workers, self.ray)
 
     @property
     def the_protocol(self) -> Protocol:
@@ -74,9 +95,18 @@ class Settings:
                 self.oracle_timeout is None or 0 < self.oracle_timeout < math.inf,
                 "a number of seconds above 0",
             ),
+            "stopping": (self.stopping, self.stopping in ("exact", "racing"), "'exact' or 'racing'"),
+            "error": (self.error, 0 < self.error < 1, "a probability between 0 and 1, such as 0.05"),
+            "look_ahead": (
+                self.look_ahead,
+                isinstance(self.look_ahead, int) and self.look_ahead >= 0,
+                "a number of candidates, 0 for none",
+            ),
+            "similar": (self.similar, self.similar is None or 0 <= self.similar < 1, "a distance from 0, below 1, such as 0.02"),
             "batch": (self.batch, self.batch is None or self.batch >= 1, "at least 1 image"),
         }
         for name, (value, fits, wanted) in accepted.items():
             if not fits:
                 raise SycamError(f"{name.replace('_', '-')} must be {wanted}, not {value!r}")
+        _ = self.crew
         return self

@@ -29,11 +29,13 @@ from sycam.run.manifest import manifest
 from sycam.run.result import Result, Row
 from sycam.run.verdict import verdict
 from sycam.store import Stored, TerminalStore
+from sycam.workers import Pool, RemoteCache, oracle_on
 from sygus import ClassLearner, Equivalence, Solver
 from sygus.automaton import Automaton
 from sygus.constraints import ConstraintOracle, still_assumed
 from sygus.errors import nearest
 
+from .asking import Asking
 from .budget import Budget
 from .goals import Cost, Goals, find_goals
 from .images import check_labels, chosen_images, parts_of, usable
@@ -130,69 +132,77 @@ def synthesize(
             pool = usable(pool, wanted, clock.observer)
         check_labels(pool, network, protocol.classes)
         parts = parts_of(pool, settings)
-    with clock.phase("terminals"):
-        caches = _caches(parts, problem, network, settings, clock.observer, store)
-        context, warnings = problem.verified(caches)
-        for warning in warnings:
-            clock.observer.warn(warning)
-        warnings = [*network.notes, *warnings]
-    batch = settings.batch or batch_by_trying(network, parts[0].pixels.shape[-2:], budget.most_passes(len(parts[0])))
-    oracles = [MetricOracle(cache, chosen, batch, protocol) for cache in caches]
-    rankings = [_ranking(goals, oracle) for oracle in oracles]
-    if rankings[0].cost_first and settings.learner != "bottom-up":
-        raise SycamError(f"the first goal is a cost, and the learner {settings.learner!r} is not in order of cost: use bottom-up")
-    folder = RunFolder.create(Path(out)) if out is not None else None
-    failures = Failures(settings.on_error, folder.log_failure if folder else lambda error: None)
-    with Journal(folder.journal if folder else None) as journal, Solver() as solver:
-        laws = ConstraintOracle(problem.laws, context, solver, settings.seed) if problem.laws else None
-        with clock.phase("known CAMs"):
-            known = known_rows(problem, oracles[0], laws, failures)
-            start = best_known(known, rankings[0], problem, Automaton.of(ordered), failures)
-            for error in failures.found if failures.given_up is None else ():
-                clock.observer.warn(f"a known CAM is left out: {error}")
-        merging, unused = still_assumed(problem.laws, context, solver)
-        for warning in unused:
-            clock.observer.warn(warning)
-        warnings += unused
-        classes = Equivalence(
-            merging, problem.inputs(), solver, settings.seed, on_merge=journal.merge, on_undecided=journal.undecided
-        )
-        learner = sygus.learner(settings.learner, ordered, settings.max_size, equivalence=classes, seed=settings.seed)
-        heatmaps = _same_heatmap(classes, known, oracles[0], journal)
-        with clock.phase("search"):
-            budget.started = time.monotonic()
-
-            def watch(state: Search, tried: list[Tried]) -> None:
-                journal.candidates(tried)
-                clock.observer.progress(_progress(state, learner, classes, oracles[0], budget))
-
-            at_once = 32 if network.device.type == "cpu" else 128
-            found = search(
-                iter(learner), oracles[0], start, budget, ranking=rankings[0],
-                target=settings.target, seed=settings.seed, at_once=at_once, laws=laws, heatmaps=heatmaps,
-                failures=failures, on_batch=watch,
-            )  # fmt: skip
-        if found.incumbent is None and failures.given_up is not None:
-            raise failures.given_up
-        if found.incumbent is None:
-            lawless = f", {found.unlawful} of them unlawful" if laws else ""
-            raise SycamError(
-                f"no term of {path} gives finite heatmaps within the budget ({found.candidates} tried{lawless}): raise --budget, "
-                f"or look at the grammar's {'constraints' if laws else 'divisions'}"
-            )
-        with clock.phase("held-out images"):
-            mark_derived(known, problem, classes, learner, heatmaps)
-            rows, notes = table_rows(found.incumbent, problem, known, oracles, heatmaps, failures)
-            reached = _reached(found.incumbent, rows[0], rankings, failures)
-            for warning in notes:
+    with settings.crew.pool(network, protocol, clock.observer.warn) as workers:
+        with clock.phase("terminals"):
+            caches = _caches(parts, problem, network, settings, clock.observer, store, workers)
+            context, warnings = problem.verified(caches)
+            for warning in warnings:
                 clock.observer.warn(warning)
-            warnings += notes
-        journal.commit()
+            warnings = [*network.notes, *warnings]
+        batch = settings.batch or batch_by_trying(network, parts[0].pixels.shape[-2:], budget.most_passes(len(parts[0])))
+        oracles = [oracle_on(cache, chosen, batch, protocol) for cache in caches]
+        rankings = [_ranking(goals, oracle) for oracle in oracles]
+        if rankings[0].cost_first and settings.learner != "bottom-up":
+            raise SycamError(
+                f"the first goal is a cost, and the learner {settings.learner!r} is not in order of cost: use bottom-up"
+            )
+        folder = RunFolder.create(Path(out)) if out is not None else None
+        failures = Failures(settings.on_error, folder.log_failure if folder else lambda error: None)
+        with Journal(folder.journal if folder else None) as journal, Solver() as solver:
+            laws = ConstraintOracle(problem.laws, context, solver, settings.seed) if problem.laws else None
+            with clock.phase("known CAMs"):
+                known = known_rows(problem, oracles[0], laws, failures)
+                start = best_known(known, rankings[0], problem, Automaton.of(ordered), failures)
+                for error in failures.found if failures.given_up is None else ():
+                    clock.observer.warn(f"a known CAM is left out: {error}")
+            merging, unused = still_assumed(problem.laws, context, solver)
+            for warning in unused:
+                clock.observer.warn(warning)
+            warnings += unused
+            classes = Equivalence(
+                merging, problem.inputs(), solver, settings.seed, on_merge=journal.merge, on_undecided=journal.undecided
+            )
+            learner = sygus.learner(settings.learner, ordered, settings.max_size, equivalence=classes, seed=settings.seed)
+            heatmaps = _same_heatmap(classes, known, oracles[0], journal)
+            asking = Asking.of(settings, oracles[0])
+            for note in asking.notes:
+                clock.observer.warn(note)
+            warnings += asking.notes
+            with clock.phase("search"):
+                budget.started = time.monotonic()
+
+                def watch(state: Search, tried: list[Tried]) -> None:
+                    journal.candidates(tried)
+                    clock.observer.progress(_progress(state, learner, classes, oracles[0], budget))
+
+                at_once = 32 if network.device.type == "cpu" else 128
+                found = search(
+                    iter(learner), oracles[0], start, budget, ranking=rankings[0],
+                    target=settings.target, seed=settings.seed, at_once=at_once, rule=asking.rule,
+                    preview=asking.preview, laws=laws, heatmaps=heatmaps, failures=failures, on_batch=watch,
+                )  # fmt: skip
+            if found.incumbent is None and failures.given_up is not None:
+                raise failures.given_up
+            if found.incumbent is None:
+                lawless = f", {found.unlawful} of them unlawful" if laws else ""
+                raise SycamError(
+                    f"no term of {path} gives finite heatmaps within the budget ({found.candidates} tried{lawless}): raise "
+                    f"--budget, or look at the grammar's {'constraints' if laws else 'divisions'}"
+                )
+            with clock.phase("held-out images"):
+                mark_derived(known, problem, classes, learner, heatmaps)
+                rows, notes = table_rows(found.incumbent, problem, known, oracles, heatmaps, failures)
+                reached = _reached(found.incumbent, rows[0], rankings, failures)
+                for warning in notes:
+                    clock.observer.warn(warning)
+                warnings += notes
+            journal.commit()
     counts = _counts(found, learner, classes, heatmaps, oracles, network, clock) | _law_counts(found, laws)
     result = Result(
         found.incumbent.term, found.incumbent.score, chosen, network, rows, found, counts,
         manifest(path, problem.terminals, warnings, goals, network, pool, parts, settings, load)
-        | {"cache": sum((cache.stored for cache in caches), Stored()).describe()}, verdict(rows, chosen),
+        | asking.describe() | {"cache": sum((cache.stored for cache in caches), Stored()).describe()},
+        verdict(rows, chosen),
         reached, warnings,
     )  # fmt: skip
     if settings.dump_smt2 is not None:
@@ -244,7 +254,9 @@ def _caches(
     settings: Settings,
     observer: Observer,
     store: TerminalStore | None,
+    workers: Pool | None,
 ) -> list[TerminalCache]:
+    terminals, chosen = problem.terminals, settings.terminal_settings
     total, before, caches = sum(map(len, parts)), 0, []
     for part in parts:
         labels = part.labels if settings.classes == "labelled" else None
@@ -252,20 +264,17 @@ def _caches(
         def step(done: int, before: int = before) -> None:
             observer.step(before + done, total)
 
-        cache = TerminalCache(
-            network, part, problem.terminals, labels, on_batch=step, settings=settings.terminal_settings, store=store
-        )
-        caches.append(cache)
+        if workers is None:
+            caches.append(TerminalCache(network, part, terminals, labels, on_batch=step, settings=chosen, store=store))
+        else:
+            caches.append(RemoteCache(workers, network, part, terminals, labels, on_batch=step, settings=chosen, store=store))
         before += len(part)
     return caches
 
 
 def _ranking(goals: Goals, oracle: MetricOracle) -> Ranking:
     """The goals with what measures them on the images of `oracle`; all count their passes together."""
-    others = [MetricOracle(oracle.cache, metric, oracle.batch, oracle.protocol) for metric in goals.metrics[1:]]
-    for other in others:
-        other.spent = oracle.spent
-    return Ranking(goals.order, [oracle, *others])
+    return Ranking(goals.order, [oracle, *(oracle.of(metric) for metric in goals.metrics[1:])])
 
 
 def _reached(best: Incumbent, answer: Row, rankings: list[Ranking], failures: Failures) -> list[dict[str, Any]]:
@@ -334,6 +343,8 @@ def _counts(
         "images_searched": len(oracles[0].cache),
         "images_held_out": len(oracles[1].cache) if len(oracles) > 1 else 0,
         "image_scores": searched.asked,
+        "image_scores_of_search": found.asked,
+        "image_scores_possible": found.possible,
         "image_scores_shared": searched.shared,
         "masked_passes": searched.passes,
         "batch": oracles[0].batch,
@@ -341,7 +352,13 @@ def _counts(
         "network_passes": {"full": network.passes.full, "tail": network.passes.tail, "backward": network.passes.backward},
         "largest_cost": learner.cost,
         "seconds": clock.seconds,
-    }
+    } | _order_counts(found)
+
+
+def _order_counts(found: Search) -> dict[str, Any]:
+    """What the order of candidates came to, where it was not the learner's."""
+    counts: dict[str, Any] = {"similar": found.similar} if found.similar else {}
+    return counts | ({} if found.agreement is None else {"relative_agreement": found.agreement})
 
 
 def _law_counts(found: Search, laws: ConstraintOracle | None) -> dict[str, int]:

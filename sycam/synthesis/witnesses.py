@@ -21,7 +21,7 @@ class Witnesses:
     """
 
     def __init__(self, images: int, seed: int = 0, limit: int = 16) -> None:
-        self.limit = limit
+        self.limit, self.images = limit, images
         self._beat = torch.zeros(images, dtype=torch.int64)
         self._shuffled = torch.randperm(images, generator=torch.Generator().manual_seed(seed))
 
@@ -32,10 +32,14 @@ class Witnesses:
         """A candidate was beaten, and this image showed it most."""
         self._beat[image] += 1
 
+    def chosen(self) -> Tensor:
+        """The witnesses, those that beat most candidates first: [at most `limit`]."""
+        ranked = self._beat[self._shuffled].sort(descending=True, stable=True).indices
+        return self._shuffled[ranked[: len(self)]]
+
     def order(self) -> Tensor:
         """All images, the witnesses first: [N]."""
-        ranked = self._beat[self._shuffled].sort(descending=True, stable=True).indices
-        first = self._shuffled[ranked[: len(self)]]
+        first = self.chosen()
         rest = self._shuffled[~torch.isin(self._shuffled, first)]
         return torch.cat([first, rest])
 

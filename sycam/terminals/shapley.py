@@ -1,4 +1,4 @@
-"""The terminal `shap`: each channel's Shapley value, sampled, with its standard error."""
+"""The terminals `shap` and `shap_error`: each channel's Shapley value, sampled, and its standard error."""
 
 from __future__ import annotations
 
@@ -23,10 +23,26 @@ from sycam.terminals.view import View
 def shapley_value(view: View) -> Tensor:
     """Shapley value of the channel for the logit, absent channels at 0: its mean marginal contribution over sampled orderings.
 
-    `shap_orderings` says how many; `shapley` also gives the standard error. Over all channels the values sum to y less the logit
+    `shap_orderings` says how many; `shap_error` is its standard error. Over all channels the values sum to y less the logit
     of no channel, whatever the sample.
     """
     return shapley(view)[0]
+
+
+@register_terminal(
+    "shap_error",
+    settings=("seed", "shap_orderings"),
+    sort="Real",
+    level="channel",
+    passes="orderings × K of the tail only, shared with shap; 0 on a GAP + linear head",
+    source="the standard error of a sampled Shapley value: Castro et al., 2009",
+)
+def shapley_error(view: View) -> Tensor:
+    """Standard error of `shap`: of the marginal contributions of the sampled orderings, over the root of their number.
+
+    0 where the value is exact, on a GAP + linear head.
+    """
+    return shapley(view)[1]
 
 
 def shapley(view: View) -> tuple[Tensor, Tensor]:

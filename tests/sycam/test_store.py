@@ -349,11 +349,11 @@ def test_a_damaged_key_is_a_row_that_is_not_there(open_store, folder, warned):
 
 
 def computing(folder, ready, images, seed=0):
-    """A process of its own that fills the store, in small files."""
+    """A process of its own that fills the store, in small files; one image a batch, for larger ones round each in its own way."""
     torch.set_num_threads(1)
     shelf.FILE_BYTES = 2000
-    cache = TerminalCache(tiny_network(seed), images, NAMES, store=TerminalStore(folder, 10**9), batch=2, resident=0)
-    same(cache, TerminalCache(tiny_network(seed), images, NAMES, batch=2))
+    cache = TerminalCache(tiny_network(seed), images, NAMES, store=TerminalStore(folder, 10**9), batch=1, resident=0)
+    same(cache, TerminalCache(tiny_network(seed), images, NAMES, batch=1))
     ready.set()
 
 
@@ -509,7 +509,7 @@ def test_an_error_keeps_what_was_computed_before(open_store):
 
     try:
         with pytest.raises(Unavailable, match="'fragile' is NaN or infinite on image-8.png"):
-            gather(open_store(), names=["G", "fragile"], batch=4)
+            gather(open_store(), names=["G", "fragile"], batch=4, unit=torch.zeros(12, dtype=torch.int64))
         left = gather(open_store(), names=["G", "fragile"], batch=4, optional={"fragile"})
         assert passes(left) == NONE
         assert (left.stored.images_read, left.stored.rows_computed) == (12, 0)

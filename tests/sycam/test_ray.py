@@ -1,0 +1,58 @@
+"""Workers on a real Ray cluster of two nodes, one of which is killed."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+import torch
+from worlds import tiny_images, tiny_network
+
+from sycam.cams import cam_from_text
+from sycam.metrics.protocol import DEFAULT
+from sycam.metrics.registry import metric
+from sycam.oracle import MetricOracle, TerminalCache
+from sycam.workers import Crew, RemoteCache, RemoteOracle
+
+ray = pytest.importorskip("ray", reason="Ray is not installed: pip install 'sycam[ray]'")
+
+NAMES = ["A", "G"]
+
+
+@pytest.fixture
+def cluster(monkeypatch):
+    """Two nodes of one CPU on this machine."""
+    from ray.cluster_utils import Cluster
+
+    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+    node = {"num_cpus": 1, "object_store_memory": 80 << 20}
+    cluster = Cluster(initialize_head=True, head_node_args={**node, "include_dashboard": False})
+    cluster.add_node(**node)
+    yield cluster
+    ray.shutdown()
+    cluster.shutdown()
+
+
+def test_a_cluster_of_two_nodes_gives_the_bits_of_one_process_and_so_does_what_is_left_of_it(cluster):
+    network, images, warnings = tiny_network(), tiny_images(24), []
+    terms = [cam_from_text(text).term for text in ("(gap G)", "(m* A G)", "(softmax (gap G))")]
+    metrics, places = [metric("average-gain"), metric("iou"), metric("coherency")], torch.randperm(24)
+
+    def scored(oracle):
+        maps, finite = oracle.maps(terms, places)
+        return [maps, finite, *oracle.score_each(maps, places, terms)]
+
+    expected = scored(MetricOracle(TerminalCache(network, images, NAMES), metrics))
+    with Crew(None, cluster.address).pool(network, DEFAULT, warnings.append) as pool:
+        names = [slot.worker.name for slot in pool._slots]
+        assert len(pool) == 2 and len({name.split()[3] for name in names}) == 2, names
+        oracle = RemoteOracle(RemoteCache(pool, network, images, NAMES), metrics)
+        assert all(torch.equal(a, b) for a, b in zip(scored(oracle), expected, strict=True))
+        assert not warnings
+        other = next(node for node in cluster.worker_nodes)
+        cluster.remove_node(other, allow_graceful=False)
+        assert all(torch.equal(a, b) for a, b in zip(scored(oracle), expected, strict=True))
+        assert len(pool) == 1
+        (warning,) = warnings
+        assert "has ended" in warning and "the others take its 12 images" in warning
+        assert os.getpid()
