@@ -35,6 +35,8 @@ class Comparison:
         empty: CAM's name to on how many images its heatmap is empty, nowhere positive; only where it is on some.
         failed: a CAM, the name of a metric that failed on it, and why. A CAM that no metric scored is among `skipped` instead.
         stored: what of the terminals was found in the store, and what was computed.
+        shap_error: where a CAM is over the sampled terminal shap, its standard error as a share of an image's largest value, the
+            median over images: how far it is sampled. 0 where it is exact, None where it is not used.
     """
 
     cams: list[AnyCam]
@@ -44,6 +46,7 @@ class Comparison:
     empty: dict[str, int] = field(default_factory=dict)
     failed: list[tuple[AnyCam, str, str]] = field(default_factory=list)
     stored: Stored = field(default_factory=Stored)
+    shap_error: float | None = None
 
 
 Tabulate = Callable[..., "Table"]
@@ -141,6 +144,7 @@ class Table:
         reasons: why a CAM is skipped.
         failed: why a metric has no score of a CAM.
         error: what ended it before it was whole.
+        shap_error: [n], the largest standard error of shap as a share of its largest value; empty where shap is not used.
     """
 
     values: dict[str, Tensor]
@@ -149,6 +153,7 @@ class Table:
     reasons: dict[int, str] = field(default_factory=dict)
     failed: dict[tuple[int, str], str] = field(default_factory=dict)
     error: OracleError | None = None
+    shap_error: Tensor = field(default_factory=lambda: torch.empty(0))
 
     @classmethod
     def of(cls, asked: Asked, groups: list[_Group]) -> Table:
@@ -166,6 +171,7 @@ class Table:
         whole = cls(
             {name: torch.cat([part.values[name] for part in parts], 1) for name in parts[0].values},
             torch.stack([part.empty for part in parts]).sum(0),
+            shap_error=torch.cat([part.shap_error for part in parts]),
         )
         for part in reversed(parts):
             whole.reasons |= part.reasons
@@ -192,6 +198,7 @@ class Table:
             {cams[place].name: int(self.empty[place]) for place in kept if self.empty[place]},
             [(cams[place], name, reason) for (place, name), reason in self.failed.items() if place in kept],
             self.stored,
+            float(self.shap_error.median()) if len(self.shap_error) else None,
         )
 
 
@@ -215,6 +222,8 @@ def tabulate(
     cams = asked.cams
     names = sorted({name for cam in cams for name in cam.terminals})
     needed = {name for cam in cams if cam not in asked.optional for name in cam.terminals}
+    if "shap" in names:  # its error costs no pass more
+        names.append("shap_error")
     cache = TerminalCache(
         network,
         images,
@@ -229,6 +238,8 @@ def tabulate(
     groups = [_Group(group, cache, asked.protocol, asked.on_error) for group in _groups(asked, cache)]
     table = Table.of(asked, groups)
     table.stored = cache.stored
+    if "shap_error" in cache.values:
+        table.shap_error = _share(cache)
     for place, cam in enumerate(cams):
         missing = [name for name in cam.terminals if name in cache.refused]
         if missing:
@@ -239,6 +250,12 @@ def tabulate(
     except OracleError as error:
         table.error = error
     return table
+
+
+def _share(cache: TerminalCache) -> Tensor:
+    """The largest standard error of shap as a share of its largest value, [N]."""
+    largest = [cache.values[name][:].flatten(1).abs().amax(1).cpu() for name in ("shap_error", "shap")]
+    return largest[0] / largest[1].clamp(min=torch.finfo(torch.float32).tiny)
 
 
 def _groups(asked: Asked, cache: TerminalCache) -> list[list[Metric]]:

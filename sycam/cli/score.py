@@ -27,6 +27,7 @@ from sycam.terminals import TerminalSettings
 from sycam.workers import Crew, tabulate_on
 
 from . import console, options
+from .watch import Counting
 
 COLUMNS = 6
 """Metrics a table; more go into further tables."""
@@ -115,10 +116,10 @@ def score(
     if any(GLOB in name for name in metric or []) or "all" in (metric or []):
         metrics = _possible(metrics, bool(pool.has_mask.any()))
     try:
-        with Crew(workers, ray).pool(network, chosen, console.warn) as crew:
+        with Crew(workers, ray).pool(network, chosen, console.warn) as crew, Counting(network, len(pool)) as counting:
             found = compare(
                 named, metrics, network, pool, labels, settings=settings, optional={*named} - alone, protocol=chosen,
-                on_error=on_error, store=store,
+                on_error=on_error, store=store, on_batch=counting.step,
                 by=None if crew is None else partial(tabulate_on, crew),
             )  # fmt: skip
     except OracleError as error:
@@ -150,6 +151,11 @@ def _show(
     for start in range(0, len(metrics), COLUMNS):
         console.out.print(_table(found.cams, metrics[start : start + COLUMNS], table))
     console.out.print(f"{len(pool)} images; {network.name}; {protocol_text(protocol.describe(network))}", soft_wrap=True)
+    if found.shap_error:
+        console.out.print(
+            f"shap is sampled: {settings.shap_orderings} orderings, standard error {100 * found.shap_error:.1f}% of an image's "
+            "largest value in the median (--shap-orderings)", soft_wrap=True,
+        )  # fmt: skip
     if found.stored.folder:
         console.out.print(console.stored_text(found.stored), soft_wrap=True)
 
@@ -224,6 +230,7 @@ def _document(
         "images": {"count": count, "sha256": digest},
         "protocol": protocol.describe(network),
         "terminal_settings": settings.describe(),
+        **({} if found.shap_error is None else {"shap_error": found.shap_error}),
         "cache": found.stored.describe(),
         "network": network.describe(),
         "torch": torch.__version__,

@@ -1,4 +1,4 @@
-"""The live view of a synthesis."""
+"""The live views of a synthesis and of a comparison."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from sycam.metrics.registry import Metric
+from sycam.network import Network
 from sycam.synthesis.observe import Observer, Progress
 
 from . import console
@@ -84,6 +85,41 @@ class Watch(Observer):
         for name, value in self._numbers(self._state):
             grid.add_row(name, Text(value, overflow="ellipsis"))
         return Group(self._bar, grid)
+
+
+class Counting:
+    """Shows how far a comparison is, on stderr where that is a terminal: images whose terminals are known, passes of the network.
+
+    Use as a context manager around the comparison, and `step` as its `on_batch`.
+    """
+
+    def __init__(self, network: Network, images: int) -> None:
+        self._network, self._images = network, images
+        self._bar = Bar(TextColumn("{task.description}"), BarColumn(40), TextColumn("{task.fields[note]}"), TimeElapsedColumn())
+        self._task = self._bar.add_task("terminals", total=images, note="")
+        self._live = Live(get_renderable=self._view, console=console.err, refresh_per_second=4, transient=True)
+
+    def __enter__(self) -> Counting:
+        if console.err.is_terminal:
+            self._live.start()
+        return self
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if console.err.is_terminal:
+            self._live.stop()
+
+    def step(self, done: int) -> None:
+        """So many images have their terminals; with all of them the scores begin."""
+        if done < self._images:
+            self._bar.update(self._task, completed=done)
+        else:
+            self._bar.update(self._task, description="scores", total=None)
+
+    def _view(self) -> RenderableType:
+        passes = self._network.passes
+        note = f"{passes.full:,} passes of the network" + (f", {passes.tail:,} of its tail" if passes.tail else "")
+        self._bar.update(self._task, note=note)
+        return self._bar
 
 
 def _unlawful(state: Progress) -> str:

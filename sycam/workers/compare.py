@@ -80,4 +80,5 @@ def _table(answer: Answer, asked: Asked) -> Table:
         dict(map(tuple, head["reasons"])),
         {(place, name): reason for place, name, reason in head["failed"]},
         stopped,
+        tensors["shap_error"],
     )

@@ -173,7 +173,11 @@ class Shard:
                 "stopped": pack_error(table.error) if table.error else None,
                 "stored": table.stored.describe(),
             },
-            {"empty": table.empty, **{f"values.{name}": values for name, values in table.values.items()}},
+            {
+                "empty": table.empty,
+                "shap_error": table.shap_error,
+                **{f"values.{name}": values for name, values in table.values.items()},
+            },
         )
 
     def _store(self, described: dict[str, Any] | None) -> TerminalStore | None:

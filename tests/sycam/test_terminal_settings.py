@@ -12,7 +12,10 @@ import torch
 from worlds import tiny_images, tiny_network
 
 import sycam
+from sycam.cams import find_cams
+from sycam.comparison import compare
 from sycam.errors import SycamError
+from sycam.metrics.registry import metric
 from sycam.oracle import TerminalCache
 from sycam.terminals import TerminalSettings, View
 
@@ -77,6 +80,16 @@ def test_scores_take_them():
     assert not torch.equal(View(network, x, settings=few)["shap"], View(network, x, settings=many)["shap"])
 
 
+def test_a_comparison_says_how_far_shap_is_sampled():
+    network, images = tiny_network(3), tiny_images(5, seed=3)
+    settings = TerminalSettings(shap_orderings=8)
+    view = View(network, images.normalised(slice(None), network), settings=settings)
+    share = view["shap_error"].abs().amax(1) / view["shap"].abs().amax(1)
+    found = compare(find_cams("SHAP-CAM"), [metric("iou")], network, images, settings=settings)
+    assert found.shap_error == pytest.approx(float(share.median())) and found.shap_error > 0
+    assert compare(find_cams("Grad-CAM"), [metric("iou")], network, images).shap_error is None
+
+
 def run(*arguments: str, folder: Path) -> dict:
     command = [sys.executable, "-c", "from sycam.cli import main; main()", *arguments]
     found = subprocess.run(command, capture_output=True, text=True, cwd=folder, check=False)
@@ -90,6 +103,7 @@ def test_the_command_line_takes_them(tmp_path: Path):
     expected = TerminalSettings(4, 2, 0.3, 3, 7, 5, 0.1, 2, 0.6).describe()
     scored = run("score", "shap", "--limit", "2", *options, folder=tmp_path)
     assert scored["terminal_settings"] == expected
+    assert 0 < scored["shap_error"] < 1
     path = tmp_path / "noisy.sy"
     path.write_text(GRAMMAR)
     made = run("synth", str(path), "--budget", "2", "--limit", "6", "--out", "made", *options, folder=tmp_path)
