@@ -6,9 +6,10 @@
 Three phases, each fitted to its own measurements by least squares of relative errors, no coefficient negative; C candidates on N
 images, K channels of P pixels at the target layer:
 
-    terminals    per image, and per image and value of the layer (N K P)
-    evaluation   per call, per candidate and image (C N), and per value of the layer (C N K P)
-    scoring      per masked pass, of which there are C N: the candidates are those that differ on the images
+    terminals    per unit of images, per image, and per image and value of the layer (N K P)
+    evaluation   per unit, per candidate and image (C N), and per value of the layer (C N K P)
+    scoring      per batch, which lies within one unit, and per masked pass, of which there are C N: the candidates are those that
+                 differ on the images
 
 The phases take CPU time on a CPU, in one thread, so that other load shows little. The fit is to three layers and at most 256
 scores; the test is 48 candidates on 54 images at the usual layer, 2,592 scores, and nothing is fitted to it.
@@ -31,6 +32,7 @@ from sycam.metrics.registry import metric
 from sycam.network import Network, load_network
 from sycam.network.batching import images_at_once
 from sycam.oracle import MetricOracle, TerminalCache
+from sycam.oracle.units import UNITS, unit_of
 from sycam.synthesis.problem import read_problem
 from sygus import Term
 
@@ -40,7 +42,7 @@ LAYERS = {
     "small_vgg": ("features.26", "features.19", "features.12"),
     "mobilenet_v2": ("features.18", "features.17", "features.13"),
 }
-SMALL = ((4, 8), (8, 4), (8, 16), (16, 8), (16, 16))  # candidates, images
+SMALL = ((8, 4), (16, 8), (4, 16), (16, 16), (4, 48), (8, 32))  # candidates, images
 LARGE = (48, 54)
 PHASES = ("terminals", "evaluation", "scoring")
 
@@ -57,12 +59,17 @@ class Configuration:
     def features(self, phase: str) -> list[float]:
         """What the phase's time is a sum of."""
         values = self.network.channels * self.network.map_size[0] * self.network.map_size[1]
-        scores = self.candidates * self.images
+        scores, units = self.candidates * self.images, min(UNITS, self.images)
         return {
-            "terminals": [self.images, self.images * values],
-            "evaluation": [1, scores, scores * values],
-            "scoring": [scores],
+            "terminals": [units, self.images, self.images * values],
+            "evaluation": [units, scores, scores * values],
+            "scoring": [self.batches(), scores],
         }[phase]  # fmt: skip
+
+    def batches(self) -> int:
+        """How many batches the masked passes fill, each within one unit."""
+        most = images_at_once(self.network.device, *[self.network.preprocessing.size] * 2)
+        return sum(-(-self.candidates * images // most) for images in unit_of(self.images).bincount().tolist())
 
     def median(self, phase: str) -> float:
         """Seconds of a phase."""
@@ -135,9 +142,9 @@ def main() -> None:
     )
     print("| --- | --- | --- | --- | --- |")
     names = {
-        "terminals": ("an image", "an image and value"),
-        "evaluation": ("a call", "a score", "a score and value"),
-        "scoring": ("a pass",),
+        "terminals": ("a unit", "an image", "an image and value"),
+        "evaluation": ("a unit", "a score", "a score and value"),
+        "scoring": ("a batch", "a pass"),
     }
     totals = [0.0, 0.0]
     for phase in PHASES:
