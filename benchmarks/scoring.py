@@ -2,15 +2,20 @@
 
     python benchmarks/scoring.py                                        # the embedded network and images, on the CPU
     python benchmarks/scoring.py --model mobilenet_v2 --candidates 8 --images 32
+    python benchmarks/scoring.py --model small_vgg --grammar perturbation --candidates 12 --images 8 --batches 32
     python benchmarks/scoring.py --device cuda --batches 64,128,256
 
-The candidates are the first classes that the enumerator finds in `gradient.sy`. Both sides answer the same question: the average
+The candidates are the first classes that the enumerator finds in the grammar. Both sides answer the same question: the average
 gain of every candidate on every image, no candidate stopped early.
 
 sycam: `TerminalCache` and `MetricOracle`, from pixels to scores, the terminals' time included. pytorch-grad-cam: for each
-candidate a `BaseCAM` whose `get_cam_weights` is that term in numpy; its heatmaps, then the masked images through the same
-network, at batch 1 and at the fastest of `--batches`. Its images are normalised beforehand, its plain probabilities come with its
-own forward pass, and its hooks are off during the masked passes.
+candidate a `BaseCAM`, or where it uses `drop` an `AblationCAM`, whose `get_cam_weights` is that term in numpy; its heatmaps,
+then the masked images through the same network, at batch 1 and at the fastest of `--batches`. Its images are normalised
+beforehand, its plain probabilities come with its own forward pass, and its hooks are off during the masked passes. Time is CPU
+time on a CPU.
+
+Candidates of `perturbation.sy` that use `score` are left out: pytorch-grad-cam's masks are upsampled with aligned corners, so its
+values are others.
 
 The rounds are interleaved, and every ratio is of neighbours in time. One table is printed; below it, how far the scores differ.
 """
@@ -23,12 +28,13 @@ import os
 import platform
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
 import torch
+from pytorch_grad_cam.ablation_cam import AblationCAM
 from pytorch_grad_cam.base_cam import BaseCAM
 from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 from torch import Tensor, nn
@@ -40,9 +46,9 @@ from sycam.network import Network, load_network
 from sycam.oracle import MetricOracle, TerminalCache
 from sycam.synthesis.problem import read_problem
 from sygus import Enumerator, Equivalence, Solver, Term
+from sygus.terms import subterms
 
 DATA = Path(os.environ.get("SYCAM_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
-GRAMMAR = "gradient"
 
 
 def subject(name: str, device: str, count: int) -> tuple[Network, nn.Module, ImageSet]:
@@ -65,41 +71,50 @@ def subject(name: str, device: str, count: int) -> tuple[Network, nn.Module, Ima
     return network, models.load(name, device), load_images(DATA / folder, network.preprocessing, limit=count)
 
 
-def first_classes(network: Network, images: ImageSet, count: int) -> list[Term]:
-    """The first classes of the grammar, as a run would find them."""
-    problem = read_problem(find_grammar(GRAMMAR))
+def first_classes(grammar: str, network: Network, images: ImageSet, count: int) -> list[Term]:
+    """The first classes of the grammar, as a run would find them, but for those over `score`."""
+    problem = read_problem(find_grammar(grammar))
     context, _ = problem.verified([TerminalCache(network, images, problem.terminals)])
     with Solver() as solver:
         classes = Equivalence(context, problem.inputs(), solver)
         found = []
         for candidate in Enumerator(problem.target.grammar, classes, limit=30):
-            found.append(candidate.term)
+            if "score" not in {part.name for part in subterms(candidate.term)}:
+                found.append(candidate.term)
             if len(found) == count:
                 break
     return found
 
 
-def ours(network: Network, images: ImageSet, terms: list[Term], batch: int | None) -> tuple[Tensor, MetricOracle, float]:
+def ours(
+    grammar: str, network: Network, images: ImageSet, terms: list[Term], batch: int | None
+) -> tuple[Tensor, MetricOracle, float]:
     """Scores [C, N], the oracle, and the seconds that the terminals took."""
-    start = time.perf_counter()
-    cache = TerminalCache(network, images, read_problem(find_grammar(GRAMMAR)).terminals)
+    start = clock(network.device)
+    names = {name for term in terms for name in used(term)}
+    cache = TerminalCache(network, images, [name for name in read_problem(find_grammar(grammar)).terminals if name in names])
     oracle = MetricOracle(cache, metric("average-gain"), batch)
     synchronize(network.device)
-    terminals = time.perf_counter() - start
+    terminals = clock(network.device) - start
     maps, finite = oracle.maps(terms)
     scores = oracle.score(maps, torch.arange(len(images)))
     return torch.where(finite.all(1).cpu()[:, None], scores, torch.nan), oracle, terminals
 
 
-def weights_of(term: Term, A: np.ndarray, g: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """The value of a term of `gradient.sy` in numpy, from activations and gradients [B, K, h, w] and the logit [B, 1]."""
+def used(term: Term) -> set[str]:
+    """The terminals of a term."""
+    return {part.name for part in subterms(term) if part.is_variable}
+
+
+def weights_of(term: Term, given: Mapping[str, np.ndarray]) -> np.ndarray:
+    """The value of a term in numpy, from activations A and gradients G [B, K, h, w], the logit y [B, 1] and drop [B, K]."""
     if term.is_literal:
         return np.float32(term.value)
     if term.is_variable:
-        return {"A": A, "G": g, "y": y}[term.name]
-    first, *rest = (weights_of(arg, A, g, y) for arg in term.args)
-    if term.name == "gap":
-        return first.mean(axis=(2, 3))
+        return given[term.name]
+    first, *rest = (weights_of(arg, given) for arg in term.args)
+    if term.name in ("gap", "gmax"):
+        return first.mean(axis=(2, 3)) if term.name == "gap" else first.max(axis=(2, 3))
     if term.name in ("relu", "mrelu"):
         return np.maximum(first, 0)
     for other in rest:
@@ -111,21 +126,36 @@ def weights_of(term: Term, A: np.ndarray, g: np.ndarray, y: np.ndarray) -> np.nd
 
 
 class Candidate(BaseCAM):
-    """A term of `gradient.sy` as pytorch-grad-cam wants a method to be."""
+    """A term as pytorch-grad-cam wants a method to be."""
 
-    def __init__(self, model: nn.Module, layer: nn.Module, term: Term) -> None:
+    def __init__(self, model: nn.Module, layer: nn.Module, term: Term, batch: int) -> None:
         super().__init__(model, [layer])
         self.term = term
 
     def get_cam_weights(self, input_tensor, target_layers, targets, activations, grads):
         y = np.array([[target(output).item()] for target, output in zip(targets, self.outputs, strict=True)], dtype=np.float32)
-        return np.broadcast_to(weights_of(self.term, activations, grads, y), activations.shape[:2])
+        return np.broadcast_to(weights_of(self.term, {"A": activations, "G": grads, "y": y}), activations.shape[:2])
 
 
-def theirs(model: nn.Module, layer: nn.Module, images: Tensor, classes: Tensor, term: Term, batch: int) -> Tensor:
+class AblatingCandidate(AblationCAM):
+    """The same of a term over `drop`: their weights are (y - y_k) / y, so drop is y times them."""
+
+    def __init__(self, model: nn.Module, layer: nn.Module, term: Term, batch: int) -> None:
+        super().__init__(model, [layer], batch_size=batch)
+        self.term, self.uses_gradients = term, True
+
+    def get_cam_weights(self, input_tensor, target_layers, targets, activations, grads):
+        y = np.array([[target(output).item()] for target, output in zip(targets, self.outputs, strict=True)], dtype=np.float32)
+        drop = y * super().get_cam_weights(input_tensor, target_layers, targets, activations, grads)
+        given = {"A": activations, "G": grads, "y": y, "drop": drop}
+        return np.broadcast_to(weights_of(self.term, given), activations.shape[:2])
+
+
+def theirs(model: nn.Module, name: str, images: Tensor, classes: Tensor, term: Term, batch: int) -> Tensor:
     """Average gain [N] of one candidate on normalised images [N, 3, H, W]."""
-    heatmaps, p, o = [], [], []
-    with Candidate(model, layer, term) as cam:
+    layer, heatmaps, p, o = model.get_submodule(name), [], [], []
+    made = AblatingCandidate if "drop" in used(term) else Candidate
+    with made(model, layer, term, batch) as cam:
         for x, c in zip(images.split(batch), classes.split(batch), strict=True):
             heatmaps.append(torch.from_numpy(cam(x, [ClassifierOutputTarget(i) for i in c.tolist()])).to(images.device))
             p.append(cam.outputs.detach().softmax(1).gather(1, c[:, None])[:, 0])
@@ -151,10 +181,15 @@ def synchronize(device: torch.device) -> None:
 
 def timed(device: torch.device, call: Callable) -> tuple[float, object]:
     synchronize(device)
-    start = time.perf_counter()
+    start = clock(device)
     result = call()
     synchronize(device)
-    return time.perf_counter() - start, result
+    return clock(device) - start, result
+
+
+def clock(device: torch.device) -> float:
+    """Wall time on a GPU; on a CPU CPU time, which other load changes little."""
+    return time.process_time() if device.type == "cpu" else time.perf_counter()
 
 
 def spread(values: list[float], form: str = ".1f") -> str:
@@ -177,11 +212,12 @@ def cpu_name() -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", choices=["embedded", "small_vgg", "mobilenet_v2"], default="embedded")
+    parser.add_argument("--grammar", choices=["gradient", "perturbation"], default="gradient")
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument("--candidates", type=int, default=64)
     parser.add_argument("--images", type=int, default=100)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--batch", type=int, default=None, help="of sycam's masked passes; its own default where not given")
     parser.add_argument("--batches", default="16,32,64", help="what pytorch-grad-cam may choose from")
     parser.add_argument("--no-batch-1", action="store_true", help="leave batch 1 out, which takes most of the time")
@@ -189,20 +225,20 @@ def main() -> None:
     torch.set_num_threads(args.threads)
 
     network, model, images = subject(args.model, args.device, args.images)
-    layer, device = model.get_submodule(network.layer), network.device
-    terms = first_classes(network, images, args.candidates)
+    layer, device = network.layer, network.device
+    terms = first_classes(args.grammar, network, images, args.candidates)
     normalised = images.normalised(slice(None), network)
-    _, oracle, _ = ours(network, images, terms[:4], args.batch)  # warms up
+    _, oracle, _ = ours(args.grammar, network, images, terms[:4], args.batch)  # warms up
     classes = oracle.cache.classes
 
     def their_scores(batch: int, some: list[Term] = terms) -> Tensor:
         return torch.stack([theirs(model, layer, normalised, classes, term, batch) for term in some])
 
-    tried = {}
-    for batch in map(int, args.batches.split(",")):
+    batches, tried = [int(part) for part in args.batches.split(",")], {}
+    for batch in batches if len(batches) > 1 else []:
         theirs(model, layer, normalised, classes, terms[0], batch)
         tried[batch] = min(timed(device, lambda b=batch: their_scores(b, terms[:3]))[0] for _ in range(2)) / 3
-    best = min(tried, key=tried.__getitem__)
+    best = min(tried, key=tried.__getitem__) if tried else batches[0]
     sides = {f"pytorch-grad-cam, batch {b}": b for b in ([] if args.no_batch_1 else [1]) + [best]}
 
     seconds: dict[str, list[float]] = {name: [] for name in ("sycam", "terminals", "bare", *sides)}
@@ -210,16 +246,16 @@ def main() -> None:
     differences: dict[str, Tensor] = {}
     for _ in range(args.rounds):
         for name, batch in sides.items():
-            took, (scores, oracle, terminals) = timed(device, lambda: ours(network, images, terms, args.batch))
+            took, (scores, oracle, terminals) = timed(device, lambda: ours(args.grammar, network, images, terms, args.batch))
             other, found = timed(device, lambda b=batch: their_scores(b))
-            again, _ = timed(device, lambda: ours(network, images, terms, args.batch))
+            again, _ = timed(device, lambda: ours(args.grammar, network, images, terms, args.batch))
             mine = statistics.mean([took, again])
             seconds["sycam"] += [took, again]
             seconds[name].append(other)
             ratios[name].append(other / mine)
             differences[name] = (scores - found).abs()
         for _ in range(2):
-            took, (scores, oracle, terminals) = timed(device, lambda: ours(network, images, terms, args.batch))
+            took, (scores, oracle, terminals) = timed(device, lambda: ours(args.grammar, network, images, terms, args.batch))
             passes, size = oracle.spent.passes, oracle.batch
             forward, _ = timed(device, lambda n=passes, b=size: bare(network, normalised, n, b))
             seconds["terminals"].append(terminals)
@@ -228,7 +264,7 @@ def main() -> None:
             ratios["scoring"].append((took - terminals) / forward)
 
     asked, (h, w) = len(terms) * len(images), network.map_size
-    print(f"# Scoring: {len(terms)} classes of {GRAMMAR}.sy, {len(images)} images, average-gain")
+    print(f"# Scoring: {len(terms)} classes of {args.grammar}.sy, {len(images)} images, average-gain")
     print(
         f"{args.model}, layer {network.layer} ({network.channels}×{h}×{w}). {machine(args.device)}. {args.rounds} rounds; ",
         end="",
@@ -246,7 +282,8 @@ def main() -> None:
         end="",
     )
     print(f"{scoring} without the terminals' {statistics.median(seconds['terminals']):.2f} s |\n")
-    print("pytorch-grad-cam's seconds a candidate: " + ", ".join(f"batch {b}: {t:.3f}" for b, t in tried.items()))
+    if tried:
+        print("pytorch-grad-cam's seconds a candidate: " + ", ".join(f"batch {b}: {t:.3f}" for b, t in tried.items()))
     print(f"candidates that are not finite in ours: {int(scores.isnan().any(1).sum())}")
     for name, difference in differences.items():
         above = difference > 1e-4

@@ -59,6 +59,9 @@ Workers = Annotated[
 ]
 Ray = Annotated[Optional[str], typer.Option(help="Score on a Ray cluster: host:port, auto, or local. Needs the extra 'ray'.")]
 Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ...")]
+Precision = Annotated[
+    str, typer.Option(help="In which masked images are classified: float32; or rounded, bf16, or on a GPU tf32.")
+]
 Size = Annotated[Optional[int], typer.Option(help="Side of the square input in pixels, where the model does not say.")]
 Resize = Annotated[
     Optional[str], typer.Option(help="Shorter side before the central crop in pixels, or 'squash'. By default --size.")
@@ -124,13 +127,13 @@ def image_source(images: Path | None, dataset: str | None, masks: str | None, bo
 
 def network(
     model: str, weights: Path | str | None, layer: str | None, size: int | None, resize: str | None, mean: str | None,
-    std: str | None, device: str, output: str | None = None, protocol: MetricProtocol = DEFAULT,
+    std: str | None, device: str, output: str | None = None, protocol: MetricProtocol = DEFAULT, precision: str = "float32",
 ) -> Network:  # fmt: skip
     """The network that the options name, and the protocol where they say nothing; what is unusual about it is said on stderr."""
     given = {
         "weights": weights, "layer": layer, "output": output, "size": size,
         "resize": int(resize) if resize and resize.isdigit() else resize,
-        "mean": numbers(mean, "--mean"), "std": numbers(std, "--std"), "device": device,
+        "mean": numbers(mean, "--mean"), "std": numbers(std, "--std"), "device": device, "precision": precision,
     }  # fmt: skip
     loaded = under_protocol(protocol, model, given)
     for note in loaded.notes:

@@ -65,6 +65,7 @@ def score(
     std: options.Std = None,
     limit: options.Limit = None,
     device: options.Device = "cpu",
+    precision: options.Precision = "float32",
     workers: options.Workers = None,
     ray: options.Ray = None,
     protocol: options.Protocol = None,
@@ -96,7 +97,7 @@ def score(
     named = list(dict.fromkeys(cam for spec in cams for cam in find_cams(spec)))
     alone = {cam for spec in cams if spec not in GROUPS for cam in find_cams(spec)}
     store = options.store(cache, no_cache, cache_limit)
-    network = options.network(model, weights, layer, size, resize, mean, std, device, output, chosen)
+    network = options.network(model, weights, layer, size, resize, mean, std, device, output, chosen, precision)
     source = options.image_source(images, dataset, masks, boxes)
     if source is None:
         if model != "embedded":

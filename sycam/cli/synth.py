@@ -47,6 +47,7 @@ def synth(
     std: options.Std = None,
     limit: options.Limit = None,
     device: options.Device = "cpu",
+    precision: options.Precision = "float32",
     workers: options.Workers = None,
     ray: options.Ray = None,
     protocol: options.Protocol = None,
@@ -73,7 +74,9 @@ def synth(
         typer.Option("--by-class", help="A term for each image class with enough images, the best one for the others."),
     ] = False,
     min_images: Annotated[int, typer.Option(min=1, help="By class: so many search images are enough.")] = 8,
-    batch: Annotated[Optional[int], typer.Option(min=1, help="Masked images per pass; by default what suits the device.")] = None,
+    batch: Annotated[
+        Optional[int], typer.Option(min=1, help="Masked images per pass; by default what is fastest when tried.")
+    ] = None,
     seed: options.Seed = 0,
     noise_samples: options.NoiseSamples = None,
     noise_level: options.NoiseLevel = None,
@@ -117,13 +120,13 @@ def synth(
     if as_json:
         _run(
             path, wanted, model, weights, layer, output, size, resize, mean, std, device, source, limit, settings, folder, quiet,
-            True, store,
+            True, store, precision,
         )  # fmt: skip
         return
     with Watch(chosen) as watch:
         result = _run(
             path, wanted, model, weights, layer, output, size, resize, mean, std, device, source, limit, settings, folder, watch,
-            False, store,
+            False, store, precision,
         )  # fmt: skip
     console.out.print()
     console.out.print(console.result_table(result["table"], chosen))
@@ -156,12 +159,13 @@ def _run(
     path: Path, metric: Metric | None, model: str, weights: Path | None, layer: str | None, output: str | None,
     size: int | None, resize: str | None, mean: str | None, std: str | None, device: str, images: ImageSource | None,
     limit: int | None, settings: Settings, folder: Path, observer: Observer, as_json: bool,
-    store: TerminalStore | None,
+    store: TerminalStore | None, precision: str,
 ) -> dict:  # fmt: skip
     result = synthesize(
         path, metric, model, images, settings=settings, limit=limit, out=folder, observer=observer, store=store, weights=weights,
         layer=layer, output=output, size=size, resize=int(resize) if resize and resize.isdigit() else resize,
         mean=options.numbers(mean, "--mean"), std=options.numbers(std, "--std"), device=device,
+        precision=precision,
     ).describe()  # fmt: skip
     if as_json:
         console.print_json(result)

@@ -54,6 +54,7 @@ def load_network(
     std: Number3 | None = None,
     device: torch.device | str = "cpu",
     classes: int | None = None,
+    precision: str = "float32",
 ) -> Network:
     """Load a CNN classifier, its weights and its preprocessing.
 
@@ -81,6 +82,7 @@ def load_network(
         std: the same.
         device: such as `cpu` or `cuda`.
         classes: how many the network must have; torchvision networks are built with that many.
+        precision: `float32`, `tf32` or `bf16`, in which masked images are classified.
 
     Raises:
         SycamError: an unknown name, a factory or file that cannot be read, weights of another network, a missing
@@ -102,6 +104,7 @@ def load_network(
         name=loaded.name,
         class_names=loaded.class_names,
         weights=loaded.weights,
+        precision=precision,
         own=loaded.own,
     )
     if layer is None and loaded.layer is not None:
@@ -109,7 +112,7 @@ def load_network(
     if isinstance(model, str) and reshape is None:
         network.recipe = {
             "model": model, "weights": None if weights is None else str(weights), "layer": network.layer, "output": output,
-            "size": size, "resize": resize, "mean": mean, "std": std, "classes": classes,
+            "size": size, "resize": resize, "mean": mean, "std": std, "classes": classes, "precision": precision,
         }  # fmt: skip
     if classes is not None and network.n_classes != classes:
         raise SycamError(f"{loaded.name} has {network.n_classes} classes, not {classes}: they must agree")

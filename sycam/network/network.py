@@ -13,9 +13,11 @@ from torch import Tensor, fx, nn
 
 from sycam.errors import SycamError, Unavailable
 from sycam.network.cut import cut
+from sycam.network.freed import keep_freed_memory
 from sycam.network.hooks import catching, evaluating, replacing
 from sycam.network.layers import check_calls, check_layer, layer_module
 from sycam.network.output import Output
+from sycam.network.precision import check_precision, computing_in
 from sycam.network.preprocessing import Preprocessing
 from sycam.network.reshape import Reshape
 from sycam.network.rests import Rests
@@ -64,6 +66,8 @@ class Network:
         name: for reports; the class name where None.
         class_names: one a class; None, or another number of them than there are classes, for unknown.
         weights: where the weights came from, for reports.
+        precision: in which masked images are classified (`logits`): `float32`, as the network computes everything else; `bf16`,
+            on CPUs and GPUs that have it; or `tf32`, on GPUs. Of the latter two scores are rounded: see `benchmarks/RESULTS.md`.
         own: the model belongs to sycam, which puts it in eval mode, freezes it, and lays its weights out for speed
             (channels-last: on a CPU it halves MobileNetV2's time, and logits move by 2e-6 of the largest).
 
@@ -103,9 +107,13 @@ class Network:
         name: str | None = None,
         class_names: list[str] | None = None,
         weights: str | None = None,
+        precision: str = "float32",
         own: bool = False,
     ) -> None:
         self.device = _indexed(torch.device(device))
+        self.precision = check_precision(precision, self.device)
+        if self.device.type == "cpu":
+            keep_freed_memory()
         tensors = [*model.parameters(), *model.buffers()]
         types = {tensor.dtype for tensor in tensors if tensor.is_floating_point()}
         self.dtype = torch.float64 if types == {torch.float64} else torch.float32
@@ -173,8 +181,8 @@ class Network:
             SycamError: a logit is not finite. On a GPU, where asking would stall the stream, the next `check_finite`,
                 `activations` or `gradient` raises it.
         """
-        with evaluating(self.model), torch.inference_mode():
-            logits = self._output(self.model(self._placed(images)))
+        with evaluating(self.model), torch.inference_mode(), computing_in(self.precision, self.device):
+            logits = self._output(self.model(self._placed(images))).to(self.dtype)
         self.passes.full += len(images)
         self._look(logits)
         return logits.clone()  # leaves inference mode, so that it may take part in a gradient
@@ -337,7 +345,7 @@ class Network:
             "cut": self._cut.tail is not None,
             "cut_reason": self.cut_reason,
             "memory_format": "channels_last",
-            "precision": str(self.dtype).removeprefix("torch."),
+            "precision": str(self.dtype).removeprefix("torch.") if self.precision == "float32" else self.precision,
             "given_in": self._given,
             "notes": self.notes,
             "passes": asdict(self.passes),

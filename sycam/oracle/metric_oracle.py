@@ -14,7 +14,7 @@ from sycam.images import ImageSet
 from sycam.metrics.protocol import DEFAULT, Protocol
 from sycam.metrics.query import Query
 from sycam.metrics.registry import Metric
-from sycam.network.batching import images_at_once
+from sycam.network.batching import images_at_once, out_of_memory
 from sycam.theory import combined_maps
 from sygus import Term
 
@@ -223,12 +223,15 @@ class MetricOracle:
             try:
                 found = {place: self._answer(self.metrics[place], query, lost) for place in order}
                 return [found[place] for place in range(len(found))]
-            except torch.OutOfMemoryError:
+            except RuntimeError as error:
+                if not out_of_memory(error):
+                    raise
                 if self.batch == 1:
                     raise SycamError(f"{network.device} has too little memory for one image: use another device") from None
                 self.batch //= 2
                 self.spent.halvings += 1
-                torch.cuda.empty_cache()
+                if network.device.type == "cuda":
+                    torch.cuda.empty_cache()
 
     def _answer(self, metric: Metric, query: Query, lost: dict[str, OracleError] | None) -> Tensor:
         """[N] or [N, P] float64; NaN of a metric that fails or has failed before, where `lost` takes it."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 import time
 from dataclasses import dataclass, field
 
@@ -59,6 +60,17 @@ class Budget:
         if self.passes is not None and passes >= self.passes:
             return f"budget of {self.passes} passes"
         return None
+
+    def most_passes(self, images: int) -> int:
+        """An upper bound of the masked passes on so many images, one for each score; of a search under half a minute, 0.
+
+        >>> Budget.parse("2000,90s").most_passes(100), Budget.parse("10s").most_passes(100)
+        (200000, 0)
+        """
+        if self.seconds is not None and self.seconds < 30:
+            return 0
+        limits = [self.passes, None if self.candidates is None else self.candidates * images]
+        return min((limit for limit in limits if limit is not None), default=sys.maxsize)
 
     def share(self, candidates: int, passes: int) -> float | None:
         """How much of the budget is used, in [0, 1]; None where there is no limit."""

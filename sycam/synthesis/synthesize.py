@@ -21,6 +21,7 @@ from sycam.images import ImageSet, ImageSource
 from sycam.metrics.protocol import Protocol
 from sycam.metrics.registry import Metric
 from sycam.network import Network
+from sycam.network.batching import batch_by_trying
 from sycam.oracle import Failures, MetricOracle, TerminalCache
 from sycam.run.folder import RunFolder
 from sycam.run.journal import Journal
@@ -142,7 +143,8 @@ def synthesize(
                 clock.observer.warn(warning)
             warnings = [*network.notes, *warnings]
         groups = class_groups(caches[0].classes, settings.min_images, settings.seed) if settings.by_class else []
-        oracles = [oracle_on(cache, chosen, settings.batch, protocol) for cache in caches]
+        batch = settings.batch or batch_by_trying(network, parts[0].pixels.shape[-2:], budget.most_passes(len(parts[0])))
+        oracles = [oracle_on(cache, chosen, batch, protocol) for cache in caches]
         rankings = [_ranking(goals, oracle) for oracle in oracles]
         if rankings[0].cost_first and settings.learner != "bottom-up":
             raise SycamError(
@@ -241,7 +243,7 @@ def _stopped(error: OracleError, result: Result) -> OracleError:
 
 def _network(model: str | nn.Module | Network, options: dict[str, Any], protocol: Protocol) -> Network:
     """The network that `model`, the options and, where they say nothing, the protocol name."""
-    known = ("weights", "layer", "output", "reshape", "size", "resize", "mean", "std", "device")
+    known = ("weights", "layer", "output", "reshape", "size", "resize", "mean", "std", "device", "precision")
     for name in options:
         if name not in known:
             raise SycamError(f"no option {name!r}{nearest(name, [*known, *Settings.__dataclass_fields__])}")
@@ -358,6 +360,7 @@ def _counts(
         "image_scores_possible": found.possible,
         "image_scores_shared": searched.shared,
         "masked_passes": searched.passes,
+        "batch": oracles[0].batch,
         "masked_passes_held_out": oracles[1].spent.passes if len(oracles) > 1 else 0,
         "network_passes": {"full": network.passes.full, "tail": network.passes.tail, "backward": network.passes.backward},
         "largest_cost": learner.cost,

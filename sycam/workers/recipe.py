@@ -37,7 +37,7 @@ def describe_network(network: Network) -> tuple[dict[str, Any], dict[str, Tensor
         raise _refused(network, str(error)) from None
     made = {
         "preprocessing": asdict(network.preprocessing), "layer": network.layer, "class_names": network.class_names,
-        "weights": network.weights,
+        "weights": network.weights, "precision": network.precision,
     }  # fmt: skip
     return {**digest, "made": made}, {"module": torch.frombuffer(bytearray(data.getvalue()), dtype=torch.uint8)}
 
@@ -73,6 +73,7 @@ def _unpacked(described: Mapping[str, Any], module: Tensor, device: str) -> Netw
     return Network(
         model, Preprocessing(**prep), made["layer"], device=device, output=parts["output"], reshape=parts["reshape"],
         name=described["name"], class_names=made["class_names"], weights=made["weights"],
+        precision=made["precision"],
     )  # fmt: skip
 
 
