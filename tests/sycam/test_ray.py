@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import time
 
 import pytest
 import torch
@@ -51,8 +51,11 @@ def test_a_cluster_of_two_nodes_gives_the_bits_of_one_process_and_so_does_what_i
         assert not warnings
         other = next(node for node in cluster.worker_nodes)
         cluster.remove_node(other, allow_graceful=False)
-        assert all(torch.equal(a, b) for a, b in zip(scored(oracle), expected, strict=True))
+        deadline = time.monotonic() + 20
+        while True:  # the node's processes outlive it for a moment, and answer
+            assert all(torch.equal(a, b) for a, b in zip(scored(oracle), expected, strict=True))
+            if len(pool) == 1 or time.monotonic() > deadline:
+                break
         assert len(pool) == 1
         (warning,) = warnings
         assert "has ended" in warning and "the others take its 12 images" in warning
-        assert os.getpid()

@@ -271,12 +271,13 @@ def test_a_tie_and_a_loss_are_called_what_they_are():
             Row(gradcam, "known", True, known, known),
         ]
 
-    values = torch.rand(50, dtype=torch.float64)
+    seeded = torch.Generator().manual_seed(0)
+    values = torch.rand(50, dtype=torch.float64, generator=seeded)
     assert "scores as Grad-CAM does" in verdict(rows(values, values), metric("average-gain"))
     assert "is worse by 10.00 points" in verdict(rows(values, values + 0.1), metric("average-gain"))
     assert "within the noise" not in verdict(rows(values, values + 0.1), metric("average-gain"))
     assert "beats every known CAM" in verdict(rows(values, values + 0.1), metric("average-drop"))
-    noisy = values + torch.randn(50, dtype=torch.float64) + 0.01
+    noisy = values + torch.randn(50, dtype=torch.float64, generator=seeded) + 0.01
     assert "within the noise" in verdict(rows(values, noisy), metric("average-gain"))
 
 
@@ -311,7 +312,7 @@ def test_every_learner_finds_what_the_enumerator_finds(learner, tmp_path):
     if learner == "cvc5":
         assert other.score == pytest.approx(expected.score)
     else:
-        assert other.counts["largest_cost"] == 4 and expected.score >= other.score - 1e-12
+        assert other.counts["largest_cost"] == 4 and expected.score >= other.score - 1e-6  # other batches
 
 
 def test_an_unknown_learner_is_refused():
