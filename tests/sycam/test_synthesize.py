@@ -271,7 +271,7 @@ def test_a_tie_and_a_loss_are_called_what_they_are():
             Row(gradcam, "known", True, known, known),
         ]
 
-    seeded = torch.Generator().manual_seed(0)
+    seeded = torch.Generator().manual_seed(1)
     values = torch.rand(50, dtype=torch.float64, generator=seeded)
     assert "scores as Grad-CAM does" in verdict(rows(values, values), metric("average-gain"))
     assert "is worse by 10.00 points" in verdict(rows(values, values + 0.1), metric("average-gain"))
