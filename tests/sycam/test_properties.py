@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from torch import nn
 from worlds import tiny_images
 
+from sycam.metrics.protocol import DEFAULT
 from sycam.metrics.registry import Metric, metric
 from sycam.network import Network, Preprocessing
 from sycam.oracle import MetricOracle, TerminalCache
@@ -19,6 +20,7 @@ from sycam.synthesis import Budget, search
 from sycam.synthesis.goals import find_metric
 from sycam.synthesis.groups import image_classes
 from sycam.synthesis.problem import read_problem
+from sycam.workers import Crew, RemoteCache, RemoteOracle
 from sygus import Enumerator, Equivalence, Solver
 
 METRICS = [
@@ -27,8 +29,6 @@ METRICS = [
 ]  # fmt: skip
 WEIGHTS = ["(gap M)", "(gmax M)", "(gstd M)", "(+ W W)", "(- W W)", "(* W W)", "(/ W W)", "y", "1.0", "(relu W)"]
 MAPS = ["A", "G", "(m* M M)", "(m+ M M)", "(mrelu M)", "(scale W M)"]
-ORACLES = {"one process": lambda cache, measured, batch: MetricOracle(cache, measured, batch)}
-"""What scores: one entry for each way, workers among them once a test may start some."""
 
 
 def load(name):
@@ -103,9 +103,9 @@ def best_of(values, measured: Metric, places=None):
 @settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(
     text=grammars(), network=st.integers(0, 99), images=st.integers(2, 12), name=st.sampled_from(METRICS),
-    seed=st.integers(0, 999), at_once=st.integers(1, 40), batch=st.integers(1, 40), oracle=st.sampled_from(sorted(ORACLES)),
+    seed=st.integers(0, 999), at_once=st.integers(1, 40), batch=st.integers(1, 40),
 )  # fmt: skip
-def test_exact_is_brute_force(every_term, solver, tmp_path_factory, text, network, images, name, seed, at_once, batch, oracle):
+def test_exact_is_brute_force(every_term, solver, tmp_path_factory, text, network, images, name, seed, at_once, batch):
     file = tmp_path_factory.mktemp("grammar") / "random.sy"
     file.write_text(text)
     problem, measured = read_problem(file), find_metric(name)
@@ -123,7 +123,7 @@ def test_exact_is_brute_force(every_term, solver, tmp_path_factory, text, networ
     def run(cache, at_once, batch, seed):
         learner = Enumerator(problem.target.grammar, Equivalence(context, problem.inputs(), solver), 4)
         groups = image_classes(cache.classes, 2, seed) if measured.is_mean else []
-        chosen = ORACLES[oracle](cache, measured, batch)
+        chosen = MetricOracle(cache, measured, batch)
         return search(iter(learner), chosen, None, Budget(), at_once=at_once, seed=seed, groups=groups)
 
     found = run(cache, at_once, batch, seed)
@@ -159,3 +159,30 @@ def test_of_candidates_that_tie_the_cheapest_wins_and_then_the_first(bench, seed
 @pytest.fixture(scope="module")
 def bench():
     return load("racing")
+
+
+@pytest.fixture(scope="module")
+def pools():
+    """The same network on one worker and on three."""
+    network = small_network(1)
+    with Crew(1).pool(network, DEFAULT) as one, Crew(3).pool(network, DEFAULT) as three:
+        yield network, [one, three]
+
+
+@settings(max_examples=5, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+@given(text=grammars(), images=st.integers(2, 20), name=st.sampled_from(METRICS), seed=st.integers(0, 999))
+def test_any_number_of_workers_finds_what_one_process_finds(pools, solver, tmp_path_factory, text, images, name, seed):
+    """Bit for bit; what one process finds is brute force's answer by the test above."""
+    file = tmp_path_factory.mktemp("grammar") / "random.sy"
+    file.write_text(text)
+    problem, measured, (network, crews) = read_problem(file), find_metric(name), pools
+    pool = tiny_images(images, seed=seed)
+    given = (network, pool, problem.terminals, pool.labels % 3)
+    alone = MetricOracle(TerminalCache(*given), measured)
+    context, _ = problem.verified([alone.cache])
+    found = []
+    for oracle in (alone, *(RemoteOracle(RemoteCache(crew, *given), measured) for crew in crews)):
+        learner = Enumerator(problem.target.grammar, Equivalence(context, problem.inputs(), solver), 4)
+        best = search(iter(learner), oracle, None, Budget(candidates=60), seed=seed).incumbent
+        found.append(best and (best.term, best.score, best.values.nan_to_num(nan=-1).tolist(), best.candidate))
+    assert found[1] == found[0] == found[2]
