@@ -219,8 +219,9 @@ class Counts:
     def _level(self, cost: int) -> None:
         """Counts the terms at `cost`. With productions that cost nothing a term may be part of another at the same cost: then
         the numbers are found by repetition, which ends because no cycle is free."""
+        touched: dict[Class, None] = {}  # a number that rested on one that has since become 0 must become 0 too
         while True:
-            totals: dict[Class, int] = {}
+            totals: dict[Class, int] = dict.fromkeys(touched, 0)
             for group, by in self._corrections.get(cost, ()):
                 totals[group] = totals.get(group, 0) + by
             for applied in self._applied:
@@ -228,6 +229,7 @@ class Counts:
                     if added <= cost and (number := combination.count(cost - added, cost)):
                         totals[group] = totals.get(group, 0) + number
             changed = [group for group, number in totals.items() if group.counts[cost] != number]
+            touched.update(dict.fromkeys(changed))
             for group in changed:
                 self._set(group, cost, totals[group])
             self._expand()

@@ -26,7 +26,7 @@ from sycam.metrics.robustness import RADIUS
 from sycam.oracle import MetricOracle, TerminalCache
 from sycam.synthesis.budget import Budget
 from sycam.synthesis.loop import search
-from sycam.synthesis.stopping import Plan, score_in_stages
+from sycam.synthesis.stopping import Contest, Plan, score_in_stages
 from sygus import Candidate
 
 ALL = sorted(METRICS)
@@ -567,7 +567,7 @@ def test_bounds_on_parts_reject_early_and_only_what_cannot_win():
     scores = metric("adcc-of-means").aggregate(oracle.score(maps, torch.arange(40), terms))
     threshold = float(scores.max()) - 1e-6
     stages = list(torch.arange(40).split(8))
-    results = score_in_stages(oracle, maps, Plan(stages, torch.empty(0, dtype=torch.int64)), threshold, terms)
+    results = score_in_stages(oracle, maps, Plan(stages, stages[0][:0], [Contest(torch.arange(40), threshold)]), terms)
     for result, score in zip(results, scores.tolist(), strict=True):
         assert result.bound >= score - 1e-6  # a pass in another batch
         assert result.total is None or result.total == pytest.approx(score, abs=1e-6)

@@ -120,7 +120,9 @@ def test_assumptions_are_verified_where_the_terminals_are(network, pool):
     assert found["nonneg", "A"] is None and found["nonneg", "G"] == 0
 
 
-def test_ctrl_c_leaves_workers_that_can_be_asked_again(network, pool):
+def test_ctrl_c_leaves_workers_that_can_be_asked_again(network, pool, request):
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where tests run in the background
+    request.addfinalizer(lambda: signal.signal(signal.SIGINT, before))
     images = tiny_images(32)
     oracle = RemoteOracle(RemoteCache(pool, network, images, NAMES), metric("average-gain"))
     expected = scored(oracle, torch.arange(32))

@@ -52,6 +52,21 @@ def test_counts_by_weight_are_those_of_brute_force(grammar):
     check(grammar, 4)
 
 
+def test_a_literal_that_costs_nothing_and_is_a_constant_elsewhere():
+    """(- 3.0) is taken away as an application and counted as a constant, at the same cost as what is made of it."""
+    rules = {
+        "R": [("x", 1), ("(+ (- R) (ite p x x))", 1), ("(+ (- R T) (+ 1.0 R))", 3), ("(Constant Real)", 1)],
+        "S": [("1.0", 1), ("(ite (< T y) (- T) (- T T))", 1), ("R", 1), ("y", 1), ("(Constant Real)", 1)],
+        "T": [("1.0", 1), ("(+ R S)", 2), ("(- 3.0)", 0), ("(Constant Real)", 3)],
+    }
+    heads = " ".join(f"({name} Real)" for name in rules)
+    bodies = " ".join(f"({name} Real ({' '.join(body for body, _ in found)}))" for name, found in rules.items())
+    text = f"(set-logic ALL)(synth-fun f ((x Real) (y Real) (p Bool)) Real ({heads}) ({bodies}))(check-synth)"
+    made = read(text).target().grammar
+    weighted = {n: [replace(p, weight=w) for p, (_, w) in zip(made.productions[n], rules[n], strict=True)] for n in rules}
+    check(replace(made, productions=weighted), 4)
+
+
 @pytest.mark.parametrize(("name", "limit"), [("gradient", 6), ("pixelwise", 6), ("perturbation", 5)])
 def test_counts_of_the_shipped_grammars(name, limit):
     check(grammar(name)[0].grammar, limit)
