@@ -143,6 +143,8 @@ def network(
 
 def cache_folder(cache: str | None) -> Path | None:
     """The folder that --cache, or else the environment, names; None for `none`."""
+    if cache is not None and not cache.strip():
+        raise SycamError("--cache is empty: name a folder or `none`, or leave it out for the usual one")
     named = cache if cache is not None else os.environ.get("SYCAM_CACHE", "")
     return None if named == "none" else Path(named).expanduser() if named else default_folder()
 

@@ -102,7 +102,8 @@ def synth(
     """
     if metric is not None and oracle is not None:
         raise typer.BadParameter("--metric and --oracle both name what is searched for: give one")
-    wanted = find_metric(oracle or metric or "", timeout=oracle_timeout) if oracle or metric else None
+    named = metric if oracle is None else oracle
+    wanted = None if named is None else find_metric(named, timeout=oracle_timeout)
     path = find_grammar(grammar)
     chosen = find_goals(read_problem(path).problem, wanted, cost, timeout=oracle_timeout).metric
     folder = out or Path("runs") / f"{path.stem}-{re.sub('[^A-Za-z0-9.@+-]', 'x', chosen.name)}-{datetime.now():%Y%m%d-%H%M%S}"

@@ -328,9 +328,11 @@ def _same_heatmap(classes: Equivalence, known: list[Known], oracle: MetricOracle
 def _progress(state: Search, learner: ClassLearner, classes: Equivalence, oracle: MetricOracle, budget: Budget) -> Progress:
     share = budget.share(state.weighed, oracle.spent.passes)
     best = state.incumbent
+    own = len({str(group.incumbent.term) for group in state.groups[1:] if group.incumbent} - {str(best.term) if best else ""})
+    shown = (best.name or str(best.term)) + (f" and {own} of image classes" if own else "") if best else ""
     return Progress(
         learner.built, classes.counts.classes, learner.cost, classes.counts.undecided, state.candidates, oracle.spent.passes,
-        (best.name or str(best.term)) if best else "", state.score(oracle.metric),
+        shown, state.score(oracle.metric),
         state.candidates / max(budget.elapsed, 1e-9), budget.elapsed * (1 / share - 1) if share else None, share, state.unlawful,
     )  # fmt: skip
 

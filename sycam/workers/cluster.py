@@ -132,6 +132,8 @@ class Cluster:
 
 def _check(address: str) -> None:
     """Ray itself tries for minutes."""
+    if not address.strip():
+        raise SycamError("the address of the Ray cluster is empty: give host:port, auto, or local")
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if host and port.isdecimal():
         try:

@@ -294,6 +294,23 @@ def test_broken_grammars_are_refused_with_their_place(sycam, tmp_path, name):
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["cache", "clear", "--cache", ""], "--cache is empty"),  # not the usual folder, which it would clear
+        (["synth", "gradient", "--cache", ""], "--cache is empty"),
+        (["synth", "gradient", "--metric", ""], "no metric ''"),
+        (["synth", "gradient", "--ray", "", "--limit", 4], "the address of the Ray cluster is empty"),
+    ],
+)
+def test_an_empty_name_is_refused(sycam, tmp_path, monkeypatch, arguments, message):
+    monkeypatch.chdir(tmp_path)
+    code, _, err = sycam(*arguments)
+    assert code == 2
+    assert message in err
+    assert "Traceback" not in err
+
+
 def test_bad_images_models_layers_and_weights(sycam, tmp_path):
     empty = tmp_path / "empty"
     empty.mkdir()
