@@ -97,7 +97,8 @@ def asked_text(counts: dict[str, Any]) -> str:
     if counts.get("similar"):
         text += f", {counts['similar']:,} similar ones put last"
     if "relative_agreement" in counts:
-        text += f", relative's rank correlation {counts['relative_agreement']:.2f}"
+        found = counts["relative_agreement"]
+        text += ", the relative tells them not apart" if found is None else f", relative's rank correlation {found:.2f}"
     return text
 
 

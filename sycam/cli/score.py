@@ -150,7 +150,10 @@ def _show(
         return
     for start in range(0, len(metrics), COLUMNS):
         console.out.print(_table(found.cams, metrics[start : start + COLUMNS], table))
-    console.out.print(f"{len(pool)} images; {network.name}; {protocol_text(protocol.describe(network))}", soft_wrap=True)
+    precision = "" if network.precision == "float32" else f"; masked passes in {network.precision}"
+    console.out.print(
+        f"{len(pool)} images; {network.name}; {protocol_text(protocol.describe(network))}{precision}", soft_wrap=True
+    )
     if found.shap_error:
         console.out.print(
             f"shap is sampled: {settings.shap_orderings} orderings, standard error {100 * found.shap_error:.1f}% of an image's "

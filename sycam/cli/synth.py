@@ -61,7 +61,9 @@ def synth(
     target: Annotated[Optional[float], typer.Option(help="Stop once this score is reached (0.5 is 50 per cent).")] = None,
     held_out: Annotated[float, typer.Option(help="The share of images that the search never sees; 0 for none.")] = 0.5,
     stopping: Annotated[str, typer.Option(help="exact: changes no result; racing: asks less, and may err (--error).")] = "exact",
-    error: Annotated[float, typer.Option(help="Of racing: how probably it rejects what exact would return.")] = 0.05,
+    error: Annotated[
+        Optional[float], typer.Option(help="Of racing: how probably it rejects what exact would return; 0.05 unless given.")
+    ] = None,
     look_ahead: Annotated[
         int, typer.Option(min=0, help="Score the likely ones of so many candidates first, by masked activations; 0: in order.")
     ] = 0,
@@ -73,7 +75,9 @@ def synth(
         bool,
         typer.Option("--by-class", help="A term for each image class with enough images, the best one for the others."),
     ] = False,
-    min_images: Annotated[int, typer.Option(min=1, help="By class: so many search images are enough.")] = 8,
+    min_images: Annotated[
+        Optional[int], typer.Option(min=1, help="By class: so many search images are enough; 8 unless given.")
+    ] = None,
     batch: Annotated[
         Optional[int], typer.Option(min=1, help="Masked images per pass; by default what is fastest when tried.")
     ] = None,
@@ -102,6 +106,10 @@ def synth(
     """
     if metric is not None and oracle is not None:
         raise typer.BadParameter("--metric and --oracle both name what is searched for: give one")
+    if error is not None and stopping != "racing":
+        raise typer.BadParameter("--error is that of --stopping racing: give both, or neither")
+    if min_images is not None and not by_class:
+        raise typer.BadParameter("--min-images belongs to --by-class: give both, or neither")
     named = metric if oracle is None else oracle
     wanted = None if named is None else find_metric(named, timeout=oracle_timeout)
     path = find_grammar(grammar)
@@ -115,7 +123,8 @@ def synth(
     source = options.image_source(images, dataset, masks, boxes)
     settings = Settings(
         budget, max_size, cost, learner, target, held_out, seed, classes, batch, dump_smt2, terminals, protocol, on_error,
-        oracle_timeout, stopping, error, look_ahead, similar, workers, ray, by_class, min_images,
+        oracle_timeout, stopping, 0.05 if error is None else error, look_ahead, similar, workers, ray, by_class,
+        8 if min_images is None else min_images,
     )  # fmt: skip
     quiet, store = Observer(), options.store(cache, no_cache, cache_limit)
     if as_json:

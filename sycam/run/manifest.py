@@ -56,7 +56,7 @@ def manifest(
         "on_error": settings.on_error,
         "max_size": settings.max_size,
         "by_class": settings.min_images if settings.by_class else None,
-        "precision": "network float32, terms float64",
+        "precision": f"masked passes {network.precision}, terminals {str(network.dtype).removeprefix('torch.')}, terms float64",
         "versions": {"python": platform.python_version(), **{name: version(name) for name in ("torch", "torchvision", "cvc5")}},
         "device": _device(network),
     }

@@ -160,8 +160,8 @@ def synthesize(
                 start = best_known(known, rankings[0], problem, costs, failures)
                 for group in groups:
                     group.start(best_known(known, rankings[0], problem, costs, failures, group.places))
-                for error in failures.found if failures.given_up is None else ():
-                    clock.observer.warn(f"a known CAM is left out: {error}")
+                if failures.found and failures.given_up is None:
+                    clock.observer.warn(f"{len(failures.found)} known CAMs are left out, the first since {failures.found[0]}")
             merging, unused = still_assumed(problem.laws, context, solver)
             for warning in unused:
                 clock.observer.warn(warning)
@@ -373,7 +373,7 @@ def _counts(
 def _order_counts(found: Search) -> dict[str, Any]:
     """What the order of candidates came to, where it was not the learner's."""
     counts: dict[str, Any] = {"similar": found.similar} if found.similar else {}
-    return counts | ({} if found.agreement is None else {"relative_agreement": found.agreement})
+    return counts | ({"relative_agreement": found.agreement} if found.relatives else {})
 
 
 def _law_counts(found: Search, laws: ConstraintOracle | None) -> dict[str, int]:
