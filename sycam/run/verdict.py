@@ -73,6 +73,7 @@ def _comparison(rows: list[Row], metric: Metric) -> str:
     points = f"{100 * abs(gap['mean']):.2f} points"
     margin = f"{points} (95% interval of the paired difference {100 * gap['lo']:.2f} to {100 * gap['hi']:.2f})"
     images = f"{len(answer.held_out)} held-out images"
+    verb = "beats" if gap["lo"] > 0 else "scores better than"
     sure = "" if gap["lo"] > 0 or gap["hi"] < 0 else ", within the noise"
     if abs(gap["mean"]) < TIE:
         return (
@@ -81,7 +82,7 @@ def _comparison(rows: list[Row], metric: Metric) -> str:
         )
     if gap["mean"] > 0:
         return (
-            f"On {images} the answer beats every known CAM that its grammar derives; the best of them, {best.cam.name}, "
+            f"On {images} the answer {verb} every known CAM that its grammar derives; the best of them, {best.cam.name}, "
             f"by {margin}{sure}."
         )
     return (

@@ -25,6 +25,7 @@ from sygus.constraints import ConstraintOracle
 
 from .budget import Budget
 from .groups import Group, Incumbent, all_images
+from .interrupt import Interrupt
 from .queue import Preview, Queue, Queued
 from .ranking import Outcome, Ranking
 from .same_heatmap import SameHeatmap
@@ -81,22 +82,24 @@ def search(
     screen = Screen(oracle, heatmaps, images=not ranking.redraws)
     asked = oracle.spent.asked
     try:
-        while (reason := _ended(state, oracle, budget, target, failures)) is None:
-            batch, unlawful = queue.take()
-            if not batch and not unlawful and queue.empty:
-                reason = f"every term {'that can win' if ranking.cost_first else 'of the bounded grammar'} was tried"
-                break
-            fresh, maps, tried = screen(batch)
-            best = state.incumbent
-            thresholds = [ranking.threshold(group.marks, [one.candidate.cost for one in fresh]) for group in state.groups]
-            plan = rule.plan(oracle.metric, state.groups, thresholds, len(fresh))
-            terms = [one.candidate.term for one in fresh]
-            scored = score_in_stages(oracle, maps, plan, terms, failures) if fresh else []
-            for place, (one, result) in enumerate(zip(fresh, scored, strict=True)):
-                tried.append(_compared(one, result, maps[place : place + 1], ranking, failures, state, budget.elapsed))
-            state.relatives += _agreeing(fresh, scored, best, plan)
-            state.waiting, state.similar, state.asked = len(queue.waiting), queue.similar, oracle.spent.asked - asked
-            _tell(state, [*tried, *unlawful], oracle, on_batch)
+        with Interrupt() as interrupt:
+            while (reason := _ended(state, oracle, budget, target, failures)) is None:
+                interrupt.check()
+                batch, unlawful = queue.take()
+                if not batch and not unlawful and queue.empty:
+                    reason = f"every term {'that can win' if ranking.cost_first else 'of the bounded grammar'} was tried"
+                    break
+                fresh, maps, tried = screen(batch)
+                best = state.incumbent
+                thresholds = [ranking.threshold(group.marks, [one.candidate.cost for one in fresh]) for group in state.groups]
+                plan = rule.plan(oracle.metric, state.groups, thresholds, len(fresh))
+                terms = [one.candidate.term for one in fresh]
+                scored = score_in_stages(oracle, maps, plan, terms, failures) if fresh else []
+                for place, (one, result) in enumerate(zip(fresh, scored, strict=True)):
+                    tried.append(_compared(one, result, maps[place : place + 1], ranking, failures, state, budget.elapsed))
+                state.relatives += _agreeing(fresh, scored, best, plan)
+                state.waiting, state.similar, state.asked = len(queue.waiting), queue.similar, oracle.spent.asked - asked
+                _tell(state, [*tried, *unlawful], oracle, on_batch)
     except KeyboardInterrupt:
         reason = "interrupted"
     state.stopped_by = reason

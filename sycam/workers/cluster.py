@@ -18,6 +18,8 @@ from .shard import Shard
 PATIENCE = 60.0
 """Seconds that a worker may take to find a place in the cluster."""
 
+START = "start one with `ray start --head`, which prints its address, or give --ray local"
+
 
 class Actor:
     """A worker's `Shard` as Ray runs it."""
@@ -85,7 +87,7 @@ class Cluster:
                 ray.init(address=address, logging_level="warning", log_to_driver=True, **new)
             except (ConnectionError, ValueError, RuntimeError, TimeoutError) as error:
                 first = (str(error).strip().splitlines() or [type(error).__name__])[0]
-                raise SycamError(f"no Ray cluster at {address!r}: {first}") from None
+                raise SycamError(f"no Ray cluster at {address!r}: {first}; {START}") from None
         machines = [node["Resources"] for node in ray.nodes() if node["Alive"]]
         self._gpu = device.type == "cuda"
         what = "GPU" if self._gpu else "CPU"
@@ -139,7 +141,7 @@ def _check(address: str) -> None:
         try:
             socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
         except (OSError, OverflowError) as error:
-            raise SycamError(f"no Ray cluster at {address!r}: {error}") from None
+            raise SycamError(f"no Ray cluster at {address!r}: {error}; {START}") from None
 
 
 def _share(rooms: Sequence[int], count: int) -> int:

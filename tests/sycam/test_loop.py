@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import os
+import signal
+import weakref
 
 import pytest
 import torch
@@ -160,3 +163,33 @@ def test_witnesses_come_first_and_every_image_once():
 def test_a_budget_that_makes_no_sense(text):
     with pytest.raises(SycamError, match="give candidates"):
         Budget.parse(text)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_an_interrupt_in_a_weak_reference_s_callback_ends_the_search(candidates, request):
+    """Where Python drops KeyboardInterrupt: it happened to runs, whose terms are held weakly."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where tests run in the background
+    request.addfinalizer(lambda: signal.signal(signal.SIGINT, before))
+    taken = []
+
+    class Gone:
+        pass
+
+    def press(_):
+        os.kill(os.getpid(), signal.SIGINT)
+        sum(range(10_000))
+
+    def learner():
+        for candidate in candidates:
+            taken.append(candidate)
+            if len(taken) == 3:
+                gone = Gone()
+                watch = weakref.ref(gone, press)  # noqa: F841
+                del gone
+            yield candidate
+
+    oracle = MetricOracle(TerminalCache(tiny_network(3), tiny_images(6, seed=3), ["A", "G", "y"]), metric("average-drop"))
+    found = search(learner(), oracle, None, Budget(), at_once=4)
+    assert found.stopped_by == "interrupted"
+    assert len(taken) < len(candidates)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
