@@ -8,8 +8,8 @@ from types import FrameType, TracebackType
 
 
 class Interrupt:
-    """Remembers Ctrl-C, while it lasts. Python raises KeyboardInterrupt wherever it happens to be, and inside the callback of a weak
-    reference, of which hash-consed terms have many, it prints the exception and goes on: `check` raises it again.
+    """Remembers Ctrl-C, while it lasts. Python raises KeyboardInterrupt wherever it happens to be, and inside the callback of a
+    weak reference, of which hash-consed terms have many, it prints the exception and goes on: `check` raises it again.
 
     Leaves a handler that is not Python's own as it is, and does nothing outside of the main thread.
 
