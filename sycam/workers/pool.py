@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import signal
+import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from types import FrameType
 from typing import Any, Protocol, TypeVar
 
 from sycam.errors import SycamError
@@ -144,9 +148,12 @@ class Pool:
             while len(answers) < len(jobs):
                 for slot in self._living:
                     if not slot.at:
-                        self._send(slot, free, together)
+                        with _whole():
+                            self._send(slot, free, together)
                 for slot in self._answered():
-                    for place, answer in self._receive(slot, free):
+                    with _whole():
+                        received = self._receive(slot, free)
+                    for place, answer in received:
                         answers[place] = answer
                         on_answer(place)
         except BaseException:
@@ -266,3 +273,20 @@ def _raise_failure(answer: Answer) -> None:
         raise RuntimeError(f"in a worker:\n{answer.head['bug']}")
     if "error" in answer.head:
         raise unpack_error(answer.head["error"])
+
+
+@contextmanager
+def _whole() -> Iterator[None]:
+    """Ctrl-C waits until a message is sent or received and noted down: half of that, and a worker would be waited for in vain."""
+    before = signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread() or not callable(before):
+        yield
+        return
+    pressed: list[FrameType | None] = []
+    signal.signal(signal.SIGINT, lambda number, frame: pressed.append(frame))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+        if pressed:
+            before(signal.SIGINT, pressed[0])
