@@ -122,7 +122,7 @@ def measure(args: argparse.Namespace) -> None:
     from sycam.synthesis.problem import read_problem
 
     network, _, images = subject(args.model, args.device, args.images)
-    terms = first_classes(network, images, args.candidates)
+    terms = first_classes("gradient", network, images, args.candidates)
     oracle = MetricOracle(
         TerminalCache(network, images, read_problem(find_grammar("gradient")).terminals), [metric(name) for name in METRICS]
     )

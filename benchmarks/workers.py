@@ -109,7 +109,7 @@ def main() -> None:
         return
     n = args.workers
     network, _, images = subject(args.model, "cpu", args.images)
-    terms = first_classes(network, images, args.candidates)
+    terms = first_classes("gradient", network, images, args.candidates)
     one, several = (Workers(count, network, images, terms) for count in (1, n))
     _, expected = one.score()  # warms up, and counts the passes
     passes, batch = one.oracle.spent.passes, images_at_once(network.device, *images.pixels.shape[-2:])

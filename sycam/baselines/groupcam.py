@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torchvision.transforms.functional import gaussian_blur
 
 from sycam.baselines.registry import register_baseline
 from sycam.heatmap import minmax, upsample
@@ -36,6 +35,8 @@ def group_cam(view: View) -> Tensor:
     threshold = masks.flatten(2).quantile(QUANTILE, 2)[:, :, None, None]
     masks = torch.where(masks > threshold, masks, 0)
     radius = [min(RADIUS, side - 1) for side in (width, height)]
+    from torchvision.transforms.functional import gaussian_blur  # takes a second to load, which no other CAM needs
+
     blurred = gaussian_blur(images, [2 * r + 1 for r in radius], [SIGMA, SIGMA])
     plain = view.of_class(network.logits(blurred).softmax(1))[:, 0]  # [N]
     varying = masks.flatten(2).amax(2) > masks.flatten(2).amin(2)

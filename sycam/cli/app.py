@@ -1,23 +1,57 @@
-"""The typer application: every command is one module; what they share is in `options` and `console`."""
+"""The typer application: every command is one module, loaded when it is called; what they share is in `options` and `console`."""
 
 from __future__ import annotations
 
+from importlib import import_module
+from typing import Any
+
 import typer
+from typer.core import TyperCommand, TyperGroup
 
-from . import cache, check, compare, explain, listing, score, synth
+COMMANDS = {
+    "synth": ("synth:synth", "Find the expression of GRAMMAR whose heatmaps score best."),
+    "score": ("score:score", "Score CAMs side by side, by one or more metrics, with 95% intervals."),
+    "compare": ("compare:compare", "Put saved scores side by side, by metric and CAM."),
+    "explain": ("explain:explain", "Draw IMAGE, the heatmap of CAM and both together, with the class and its probability."),
+    "check": ("check:check", "Read FILES and say whether `synth` (or, for define-funs, `score`) would take them."),
+    "list": ("listing:list_", "List metrics, terminals, operators, CAMs (known ones, baselines, controls) or models."),
+    "cache": ("cache:app", "Show what runs keep on disk, or clear it."),
+}
+"""Of each command the module and what it has there, and what the list of commands says of it."""
+STYLE: dict[str, Any] = {
+    "pretty_exceptions_enable": False,  # a bug of ours shows Python's own traceback
+    "add_completion": False,
+    "rich_markup_mode": "rich",
+}
 
-app = typer.Typer(
-    name="sycam",
-    help="Synthesise class activation maps: a grammar goes in, the expression whose heatmaps score best comes out.",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,  # a bug of ours shows Python's own traceback
-    add_completion=False,
-    rich_markup_mode="rich",
-)
-app.command("synth")(synth.synth)
-app.command("score")(score.score)
-app.command("compare")(compare.compare)
-app.command("explain")(explain.explain)
-app.command("check")(check.check)
-app.command("list")(listing.list_)
-app.add_typer(cache.app, name="cache")
+
+class Commands(TyperGroup):
+    """All commands. Their modules take torch along, which loads for seconds, so the list of commands does without them."""
+
+    def __init__(self, **attributes: Any) -> None:
+        super().__init__(**attributes)
+        self.commands = {name: TyperCommand(name, help=line, rich_markup_mode="rich") for name, (_, line) in COMMANDS.items()}
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """The command that was called, with its options."""
+        name, found, rest = super().resolve_command(ctx, args)
+        return name, load(name) if name and found else None, rest
+
+
+def load(name: str) -> Any:
+    """A command with its options, or a group of commands."""
+    module, attribute = COMMANDS[name][0].split(":")
+    made = getattr(import_module(f".{module}", __package__), attribute)
+    if not isinstance(made, typer.Typer):
+        one = typer.Typer(**STYLE)
+        one.command(name)(made)
+        made = one
+    return typer.main.get_command(made)
+
+
+app = typer.Typer(name="sycam", cls=Commands, no_args_is_help=True, **STYLE)
+
+
+@app.callback()
+def sycam() -> None:
+    """Synthesise class activation maps: a grammar goes in, the expression whose heatmaps score best comes out."""

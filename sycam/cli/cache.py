@@ -15,7 +15,7 @@ from sycam.store import TerminalStore, size_text
 
 from . import console, options
 
-app = typer.Typer(help="Show what runs keep on disk, or clear it.", invoke_without_command=True)
+app = typer.Typer(name="cache", help="Show what runs keep on disk, or clear it.", invoke_without_command=True)
 UNITS = {"m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 
 

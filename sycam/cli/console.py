@@ -5,15 +5,17 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from sycam.errors import OracleError
-from sycam.metrics.registry import Metric
-from sycam.store import Stored, size_text
+
+if TYPE_CHECKING:
+    from sycam.metrics.registry import Metric
+    from sycam.store import Stored
 
 out = Console(highlight=False, soft_wrap=False, emoji=False)  # file.py:tv:name is no emoji
 err = Console(stderr=True, highlight=False, emoji=False)
@@ -105,9 +107,12 @@ def asked_text(counts: dict[str, Any]) -> str:
 def stored_text(stored: Stored) -> str:
     """One line on what a run found in the cache and put there.
 
+    >>> from sycam.store import Stored
     >>> stored_text(Stored(8, 6, 1, 2, 5000, 1200, "/cache"))
     'Terminals of 3 images: 8 values read from the cache, 6 computed; 1.2 KB written to /cache.'
     """
+    from sycam.store import size_text  # takes torch along, and errors are told without
+
     images = stored.images_read + stored.images_computed
     return (
         f"Terminals of {images:,} image{'' if images == 1 else 's'}: {stored.rows_read:,} values read from the cache, "

@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import torch
 import torch.nn.functional as F
-from scipy import ndimage
 from torch import Tensor
 
 TOUCHING = np.zeros((3, 3, 3), bool)
@@ -25,6 +24,8 @@ def connected_parts(masks: Tensor) -> list[tuple[int, int, tuple[int, int, int, 
     >>> connected_parts(torch.tensor([[[True, False, True], [False, False, True]]]))
     [(0, 1, (0, 0, 1, 1)), (0, 2, (2, 0, 3, 2))]
     """
+    from scipy import ndimage  # loads for half a second, and one metric needs it
+
     labels, _ = ndimage.label(masks.cpu().numpy(), TOUCHING)
     sizes = np.bincount(labels.ravel()).tolist()
     return [

@@ -17,6 +17,7 @@ from safetensors.torch import save_file
 
 from sycam.cams import find_cams, grammar_folder
 from sycam.cli import main
+from sycam.cli.app import COMMANDS, load
 from sycam.embedded import images_csv
 
 
@@ -413,6 +414,24 @@ def test_an_interrupted_run_ends_with_its_best(tmp_path):
     assert process.returncode == 0, err
     assert "Stopped by: interrupted." in out
     assert (tmp_path / "run" / "answer.sy").exists()
+
+
+def test_the_list_of_commands_does_without_torch(tmp_path):
+    (tmp_path / "torch.py").write_text("raise AssertionError('torch loads for seconds')")
+    path = os.pathsep.join([str(tmp_path), *filter(None, sys.path)])
+    for arguments, says in (["--help"], "grammar goes in"), ([], "grammar goes in"), (["scor"], "Did you mean 'score'?"):
+        command = [sys.executable, "-c", "from sycam.cli import main; main()", *arguments]
+        done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": path, "COLUMNS": "99"})
+        assert says in done.stdout + done.stderr
+        assert "torch loads" not in done.stderr
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_what_the_list_says_of_a_command_is_what_its_help_says(name):
+    loaded = load(name)
+    assert loaded.name == name
+    said = " ".join(loaded.help.split("\n\n")[0].split())
+    assert said.startswith(COMMANDS[name][1].rstrip("."))
 
 
 def test_ctrl_c_while_torch_is_loading(tmp_path):
