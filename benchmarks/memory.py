@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import resource
+import sys
 import time
 from pathlib import Path
 
@@ -17,6 +18,8 @@ from subjects import SUBJECTS, machine, start, subject
 
 from sygus import Enumerator, Equivalence, Solver
 
+EVERY = 100_000
+"""Classes after which what is held so far is told on stderr."""
 LIMITS = {"gradient": 20, "pixelwise": 20, "six": 10}
 
 
@@ -28,6 +31,29 @@ def peak(pid: int | None = None) -> float:
     return next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM")) / 1024
 
 
+def measure(name: str, wanted: int) -> None:
+    """Prints the row of one grammar; what is held on the way goes to stderr."""
+    chosen = subject(name)
+    before, told = peak(), 0
+    with Solver() as solver:
+        start(solver)
+        classes = Equivalence(chosen.context, chosen.inputs, solver)
+        learner = Enumerator(chosen.grammar, classes, LIMITS[name])
+        begin = time.perf_counter()
+
+        def row() -> str:
+            found = f"{classes.counts.classes:,} | {learner.built:,} | {learner.cost} | {peak():,.0f} | {before:,.0f}"
+            return f"| {name} | {found} | {peak() - before:,.0f} | {peak(solver.pid):,.0f} | {time.perf_counter() - begin:.0f} |"
+
+        for _ in learner:
+            if classes.counts.classes >= wanted:
+                break
+            if classes.counts.classes // EVERY > told:
+                told = classes.counts.classes // EVERY
+                print(row(), file=sys.stderr, flush=True)
+        print(row(), flush=True)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--subjects", default=",".join(SUBJECTS))
@@ -37,19 +63,7 @@ def main() -> None:
     print("| grammar | classes | terms built | size | peak, MiB | before, MiB | the difference | cvc5's process | seconds |")
     print("| --- | --- | --- | --- | --- | --- | --- | --- | --- |")
     for name in args.subjects.split(","):
-        chosen = subject(name)
-        before = peak()
-        with Solver() as solver:
-            start(solver)
-            classes = Equivalence(chosen.context, chosen.inputs, solver)
-            learner = Enumerator(chosen.grammar, classes, LIMITS[name])
-            begin = time.perf_counter()
-            for _ in learner:
-                if classes.counts.classes >= args.classes:
-                    break
-            seconds = time.perf_counter() - begin
-            print(f"| {name} | {classes.counts.classes:,} | {learner.built:,} | {learner.cost} | {peak():,.0f} | {before:,.0f} | "
-                  f"{peak() - before:,.0f} | {peak(solver.pid):,.0f} | {seconds:.0f} |", flush=True)  # fmt: skip
+        measure(name, args.classes)
 
 
 if __name__ == "__main__":
