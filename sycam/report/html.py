@@ -30,7 +30,7 @@ COUNTS = {
     "law_counterexamples": "counterexamples that cvc5 found",
     "image_scores": "image scores asked for, known CAMs included",
     "image_scores_of_search": "of these by the search",
-    "image_scores_possible": "image scores had the search asked every candidate on every image",
+    "image_scores_possible": "image scores had the search asked every candidate on every image, by every metric",
     "image_scores_shared": "answered from an equal heatmap of the image",
     "similar": "candidates put last, for heatmaps like those of a scored one",
     "relative_agreement": "Spearman's correlation of the cheap relative, which ordered candidates, with the metric",

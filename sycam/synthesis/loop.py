@@ -99,12 +99,12 @@ def search(
                     tried.append(_compared(one, result, maps[place : place + 1], ranking, failures, state, budget.elapsed))
                 state.relatives += _agreeing(fresh, scored, best, plan)
                 state.waiting, state.similar, state.asked = len(queue.waiting), queue.similar, oracle.spent.asked - asked
-                _tell(state, [*tried, *unlawful], oracle, on_batch)
+                _tell(state, [*tried, *unlawful], ranking, on_batch)
     except KeyboardInterrupt:
         reason = "interrupted"
     state.stopped_by = reason
     if left := queue.left():
-        _tell(state, left, oracle, on_batch)
+        _tell(state, left, ranking, on_batch)
     return state
 
 
@@ -177,6 +177,6 @@ def _agreeing(fresh: list[Queued], scored: list[Scored], best: Incumbent | None,
     return [(relative, score) for relative, score in found if score is not None]
 
 
-def _tell(state: Search, tried: list[Tried], oracle: MetricOracle, on_batch: Callable[[Search, list[Tried]], None]) -> None:
-    state.count(tried, len(oracle.cache))
+def _tell(state: Search, tried: list[Tried], ranking: Ranking, on_batch: Callable[[Search, list[Tried]], None]) -> None:
+    state.count(tried, len(ranking.oracles[0].cache), len(ranking.oracles))
     on_batch(state, sorted(tried, key=lambda t: t.number))

@@ -46,8 +46,8 @@ class Search:
         candidates: handed over by the learner and dealt with; of these: rejected_early, before the last image; same_heatmap,
         same_on_images, invalid, unlawful, law_undecided: see `Tried`.
         waiting: lookalikes whose turn has not come; similar: all that were put last.
-        asked: image scores asked for, and possible: what all candidates on all images would have been, but for those that are
-        invalid or do not obey the laws.
+        asked: image scores asked for, and possible: what all candidates on all images by all metrics would have been, but for
+        candidates that are invalid or do not obey the laws.
         relatives: of candidates, what the relative and the metric said, the latter as far as it is known.
     """
 
@@ -104,8 +104,8 @@ class Search:
         """Spearman's correlation of the relative with the metric; None where there is no relative, or too little to tell."""
         return rank_correlation(*zip(*self.relatives, strict=True)) if len(self.relatives) > 2 else None
 
-    def count(self, tried: Sequence[Tried], images: int) -> None:
-        """A batch was dealt with, on so many images."""
+    def count(self, tried: Sequence[Tried], images: int, metrics: int = 1) -> None:
+        """A batch was dealt with, on so many images and by so many metrics."""
         said = [t.status for t in tried]
         self.candidates += len(tried)
         self.rejected_early += sum(t.status == "rejected" and t.score is None for t in tried)
@@ -116,4 +116,4 @@ class Search:
         self.law_undecided += said.count("law-undecided")
         unlawful = said.count("unlawful") + said.count("law-undecided")
         self.unlawful += unlawful
-        self.possible += images * (len(tried) - unlawful - said.count("invalid") - said.count("similar"))
+        self.possible += metrics * images * (len(tried) - unlawful - said.count("invalid") - said.count("similar"))

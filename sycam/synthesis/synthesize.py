@@ -210,7 +210,8 @@ def synthesize(
     result = Result(
         best.term, best.score, chosen, network, rows, found, counts,
         manifest(path, problem.terminals, warnings, goals, network, pool, parts, settings, load)
-        | asking.describe() | {"cache": sum((cache.stored for cache in caches), Stored()).describe()},
+        | asking.describe() | {"cache": sum((cache.stored for cache in caches), Stored()).describe()}
+        | {"workers": None if workers is None else workers.describe()},
         verdict(rows, chosen, settings.by_class),
         reached, warnings,
     )  # fmt: skip

@@ -76,6 +76,8 @@ class Cluster:
         SycamError: Ray is not installed, there is no such cluster, or it has no room for a worker within `PATIENCE`.
     """
 
+    where = "a Ray cluster"
+
     def __init__(self, address: str, count: int | None, device: torch.device) -> None:
         ray = _ray()
         self._own = not ray.is_initialized()

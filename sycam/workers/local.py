@@ -105,6 +105,7 @@ class Local:
     """
 
     missing = 0
+    where = "this machine"
 
     def __init__(self, count: int, device: torch.device) -> None:
         self.count, self.device = count, device

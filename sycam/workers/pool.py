@@ -52,6 +52,7 @@ class Transport(Protocol[W]):
     """Where workers run."""
 
     count: int
+    where: str
 
     def start(self, number: int) -> W | None:
         """A new worker; None where there is no room for another."""
@@ -107,6 +108,10 @@ class Pool:
     def __len__(self) -> int:
         """How many workers there are still."""
         return len(self._living)
+
+    def describe(self) -> dict[str, object]:
+        """How many there were at the start, where, and on what: scores depend, in their last bits, on the threads."""
+        return {"count": self._transport.count, "where": self._transport.where, **self._transport.options(0)}
 
     def close(self) -> None:
         """Ends the workers."""

@@ -264,6 +264,7 @@ def test_a_file_with_goals_in_order(tmp_path):
     ]  # fmt: skip
     assert described["manifest"]["goals"] == ["average-gain, high", "average-drop, low", "effort, low"]
     assert described["manifest"]["cost"] == "effort"
+    assert described["counts"]["image_scores_of_search"] <= described["counts"]["image_scores_possible"]
     gain, drop, effort = described["goals"]
     for goal in (gain, drop):
         values = sycam.score(result, goal["name"], network, images)

@@ -151,6 +151,8 @@ def test_a_run_and_a_table_on_workers_are_those_of_one_process(network, pool, mo
         given = {"budget": 40, "protocol": "opticam", **more}
         one, two = (synthesize("gradient", None, network, images, workers=workers, **given) for workers in (None, 2))
         a, b = one.describe(), two.describe()
+        told = {"count": 2, "where": "this machine", "device": "cpu", "threads": max(1, torch.get_num_threads() // 2)}
+        assert (a["manifest"]["workers"], b["manifest"]["workers"]) == (None, told)
         for found in (a, b):
             found["counts"].pop("seconds")
             found["counts"].pop("network_passes")  # of the network, which both runs share
