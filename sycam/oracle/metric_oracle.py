@@ -153,10 +153,8 @@ class MetricOracle:
         Where a metric fails this raises, or, where `lost` is given, adds the error there by the metric's name: that metric has
         NaN then, and the others have their scores; with `stop` only as far as all had come by then, image by image.
         """
-        if self.redraws and (cams is None or len(cams) != len(maps)):
-            names = ", ".join(metric.name for metric in self.metrics if metric.redraws)
-            raise SycamError(f"{names}: heatmaps are drawn on other images too, so score must be given the {len(maps)} CAMs")
-        drawer = Drawer(self.cache.network, cams, self.cache.settings, self.norm) if self.redraws and cams is not None else None
+        drawn = self._drawn_again(cams, len(maps))
+        drawer = None if drawn is None else Drawer(self.cache.network, drawn, self.cache.settings, self.norm)
         candidates, images = maps.shape[:2]
         flat = maps.flatten(0, 1)  # [C·B, h, w], candidate by candidate
         image = torch.arange(images, device=maps.device).repeat(candidates)  # [C·B]
@@ -183,6 +181,15 @@ class MetricOracle:
         self.spent.asked += len(flat)
         self.spent.shared += len(flat) - len(order)
         return [known[first[inverse]].unflatten(0, (candidates, images)).cpu() for known in values]
+
+    def _drawn_again(self, cams: Sequence[Drawable] | None, count: int) -> Sequence[Drawable] | None:
+        """The candidates, `count` of them, if a metric redraws."""
+        if not self.redraws:
+            return None
+        if cams is None or len(cams) != count:
+            names = ", ".join(metric.name for metric in self.metrics if metric.redraws)
+            raise SycamError(f"{names}: heatmaps are drawn on other images too, so score must be given the {count} CAMs")
+        return cams
 
     def _alike(self, maps: Tensor, candidate: Tensor) -> Sequence[Tensor]:
         """What tells the maps of one image apart, each [C·B]: candidates whose maps share a pass there have the same."""

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sycam.errors import OracleError, SycamError
+from sycam.errors import OracleError
 from sycam.images import ImageSet
 from sycam.metrics.protocol import DEFAULT, Protocol
 from sycam.metrics.registry import Metric
@@ -169,11 +169,9 @@ class RemoteOracle(MetricOracle):
         stop: bool = False,
     ) -> list[Tensor]:
         """See `MetricOracle.score_each`."""
-        if self.redraws and (cams is None or len(cams) != len(maps)):
-            names = ", ".join(metric.name for metric in self.metrics if metric.redraws)
-            raise SycamError(f"{names}: heatmaps are drawn on other images too, so score must be given the {len(maps)} CAMs")
-        drawn = encode_drawables(cams) if self.redraws and cams is not None else None
-        head = {**self._head, "cams": drawn, "loses": lost is not None, "stop": stop, "agree": self.agree}
+        drawn = self._drawn_again(cams, len(maps))
+        described = None if drawn is None else encode_drawables(drawn)
+        head = {**self._head, "cams": described, "loses": lost is not None, "stop": stop, "agree": self.agree}
         shares = list(self.cache.units(places))
         answers = self._share_out("score", [(u, head, {"maps": maps[:, rows], "places": places[rows]}) for u, rows in shares])
         shapes = [(len(one.parts),) if one.parts else () for one in self.metrics]
