@@ -1,0 +1,40 @@
+"""What tests of more than one module of sycam need: files on disk and the command line."""
+
+from __future__ import annotations
+
+import sys
+import textwrap
+
+import pytest
+
+from sycam.cli import main
+
+
+@pytest.fixture
+def write(tmp_path):
+    """Writes a file, dedented; one that is no Python file can be run."""
+
+    def write_file(text, name="mine.py"):
+        path = tmp_path / name
+        path.write_text(textwrap.dedent(text))
+        if path.suffix != ".py":
+            path.chmod(0o755)
+        return path
+
+    return write_file
+
+
+@pytest.fixture
+def run(monkeypatch, capsys):
+    """Runs the command line in this process: (exit code, stdout, stderr)."""
+
+    def run_(*arguments):
+        monkeypatch.setattr(sys, "argv", ["sycam", *map(str, arguments)])
+        code = 0
+        try:
+            main()
+        except SystemExit as stop:
+            code = stop.code or 0
+        return code, *capsys.readouterr()
+
+    return run_
