@@ -38,3 +38,10 @@ def run(monkeypatch, capsys):
         return code, *capsys.readouterr()
 
     return run_
+
+
+@pytest.fixture
+def sycam(monkeypatch, run):
+    """`run` on a terminal of a hundred columns."""
+    monkeypatch.setenv("COLUMNS", "100")
+    return run

@@ -1,10 +1,14 @@
-"""Small networks and images with set weights, for tests of the oracle and the loop."""
+"""Small networks and images with set weights, for tests of the oracle, the loop and the command line."""
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import torch
+from PIL import Image
 from torch import Tensor, nn
 
+from sycam.embedded import images_csv
 from sycam.images import ImageSet
 from sycam.network import Network, Preprocessing
 
@@ -42,3 +46,11 @@ def tiny_images(count: int = 12, seed: int = 0, masks: bool = True) -> ImageSet:
         pixels[i, :, y : y + 6, x : x + 6] += 120
     labels = torch.arange(count) % 4
     return ImageSet([f"image-{i}.png" for i in range(count)], pixels, labels, inside if masks else None)
+
+
+def some_images(folder: Path, count: int = 12) -> Path:
+    """A folder with a few of the embedded images."""
+    folder.mkdir()
+    for i in range(count):
+        Image.open(images_csv().parent / f"{i:03}.png").save(folder / f"{i:03}.png")
+    return folder
