@@ -1,4 +1,4 @@
-"""What tests of more than one module of sycam need: files on disk and the command line."""
+"""What tests of more than one module of sycam need: files on disk, the command line, a store of terminals."""
 
 from __future__ import annotations
 
@@ -8,6 +8,9 @@ import textwrap
 import pytest
 
 from sycam.cli import main
+from sycam.store import TerminalStore
+
+pytest.register_assert_rewrite("stores")  # a helper that fails says by how much, as a test does
 
 
 @pytest.fixture
@@ -45,3 +48,21 @@ def sycam(monkeypatch, run):
     """`run` on a terminal of a hundred columns."""
     monkeypatch.setenv("COLUMNS", "100")
     return run
+
+
+@pytest.fixture
+def warned():
+    """What stores have warned of."""
+    return []
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Where `open_store` keeps terminals."""
+    return tmp_path / "cache"
+
+
+@pytest.fixture
+def open_store(folder, warned):
+    """A store as another process would open it."""
+    return lambda limit=10**9: TerminalStore(folder, limit, warned.append)
