@@ -1,4 +1,4 @@
-"""What tests of more than one module of sycam need: files on disk, the command line, a store of terminals."""
+"""What tests of more than one module of sycam need: files on disk, the command line, a store of terminals, referees."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import sys
 import textwrap
 
 import pytest
+import torch
+from referees import IMAGES, Case, make_case
 
 from sycam.cli import main
 from sycam.store import TerminalStore
-
-pytest.register_assert_rewrite("stores")  # a helper that fails says by how much, as a test does
 
 
 @pytest.fixture
@@ -66,3 +66,18 @@ def folder(tmp_path):
 def open_store(folder, warned):
     """A store as another process would open it."""
     return lambda limit=10**9: TerminalStore(folder, limit, warned.append)
+
+
+@pytest.fixture(scope="module")
+def one_thread():
+    """Batches here are small: threads would wait for each other."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(params=IMAGES)
+def case(request) -> Case:
+    """Each real network, as referees see it."""
+    return make_case(request, request.param)
