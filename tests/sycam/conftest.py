@@ -1,4 +1,4 @@
-"""What tests of more than one module of sycam need: files on disk, the command line, a store of terminals, referees."""
+"""What tests of more than one module of sycam need: files on disk, the command line, a store, candidates, referees."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ import textwrap
 import pytest
 import torch
 from referees import IMAGES, Case, make_case
+from worlds import first_candidates, tiny_images, tiny_network
 
 from sycam.cli import main
+from sycam.oracle import TerminalCache
 from sycam.store import TerminalStore
 
 
@@ -66,6 +68,12 @@ def folder(tmp_path):
 def open_store(folder, warned):
     """A store as another process would open it."""
     return lambda limit=10**9: TerminalStore(folder, limit, warned.append)
+
+
+@pytest.fixture(scope="module")
+def candidates():
+    """The first classes of gradient.sy on a network on which (positive y) does not hold, so that they serve any."""
+    return first_candidates(TerminalCache(tiny_network(), tiny_images(), ["A", "G", "y"]), 150)
 
 
 @pytest.fixture(scope="module")

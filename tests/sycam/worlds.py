@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 import torch
 from PIL import Image
 from torch import Tensor, nn
 
+from sycam.cams import find_grammar
 from sycam.embedded import images_csv
 from sycam.images import ImageSet
 from sycam.network import Network, Preprocessing
+from sycam.oracle import TerminalCache
+from sycam.synthesis.problem import read_problem
+from sygus import Candidate, Enumerator, Equivalence, Solver
 
 
 class TinyVGG(nn.Module):
@@ -54,3 +59,12 @@ def some_images(folder: Path, count: int = 12) -> Path:
     for i in range(count):
         Image.open(images_csv().parent / f"{i:03}.png").save(folder / f"{i:03}.png")
     return folder
+
+
+def first_candidates(cache: TerminalCache, count: int) -> list[Candidate]:
+    """The first classes of gradient.sy, under those of its assumptions that hold on the cache."""
+    problem = read_problem(find_grammar("gradient"))
+    with Solver() as solver:
+        context, _ = problem.verified([cache])
+        learner = Enumerator(problem.target.grammar, Equivalence(context, problem.inputs(), solver), 7)
+        return list(itertools.islice(learner, count))
