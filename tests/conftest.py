@@ -15,6 +15,7 @@ from sycam.images import ImageSet, load_images
 from sycam.network import Network, load_network
 
 torch.set_num_threads(1)  # pytest-xdist already uses the cores
+pytest.register_assert_rewrite("referees", "stores")  # helpers with assertions, which say by how much they fail
 
 CACHES = tempfile.mkdtemp(prefix="sycam-tests-")
 os.environ["SYCAM_CACHE"] = CACHES  # never the user's

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import itertools
-
 import pytest
 import torch
-from worlds import tiny_images, tiny_network
+from worlds import first_candidates, tiny_images, tiny_network
 
 import sycam
-from sycam.cams import cam_from_text, find_grammar
+from sycam.cams import cam_from_text
 from sycam.cli.console import asked_text
 from sycam.errors import SycamError, Unavailable
 from sycam.metrics.arithmetic import weighted_sum
@@ -21,12 +19,11 @@ from sycam.oracle.relative import Relative
 from sycam.synthesis import Budget, search
 from sycam.synthesis.asking import Asking
 from sycam.synthesis.observe import Observer
-from sycam.synthesis.problem import read_problem
 from sycam.synthesis.queue import Preview, Queue
 from sycam.synthesis.racing import Racing
 from sycam.synthesis.settings import Settings
 from sycam.synthesis.similar import Similar
-from sygus import Candidate, Enumerator, Equivalence, Solver
+from sygus import Candidate
 
 
 def world(name="average-drop", network=3, images=12):
@@ -36,12 +33,7 @@ def world(name="average-drop", network=3, images=12):
 
 @pytest.fixture(scope="module")
 def candidates():
-    cache = world().cache
-    problem = read_problem(find_grammar("gradient"))
-    with Solver() as solver:
-        context, _ = problem.verified([cache])
-        learner = Enumerator(problem.target.grammar, Equivalence(context, problem.inputs(), solver), 7)
-        return list(itertools.islice(learner, 120))
+    return first_candidates(world().cache, 120)
 
 
 def first_of_the_best(candidates, oracle):

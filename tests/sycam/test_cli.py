@@ -1,50 +1,16 @@
-"""The command line as its users meet it: what it prints, writes and refuses."""
+"""The command line as its users meet it: what it prints and what it writes."""
 
 from __future__ import annotations
 
 import json
-import os
-import signal
-import sqlite3
-import subprocess
-import sys
-import time
 
 import pytest
-import torch
 from PIL import Image
-from safetensors.torch import save_file
+from worlds import some_images
 
 from sycam.cams import find_cams, grammar_folder
-from sycam.cli import main
 from sycam.cli.app import COMMANDS, load
 from sycam.embedded import images_csv
-
-
-@pytest.fixture
-def sycam(monkeypatch, capsys):
-    """Runs the command line in this process: (exit code, stdout, stderr)."""
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["sycam", *map(str, arguments)])
-        monkeypatch.setenv("COLUMNS", "100")
-        code = 0
-        try:
-            main()
-        except SystemExit as stop:
-            code = stop.code or 0
-        out, err = capsys.readouterr()
-        return code, out, err
-
-    return run
-
-
-def some_images(folder, count=12):
-    """A folder with a few of the embedded images."""
-    folder.mkdir()
-    for i in range(count):
-        Image.open(images_csv().parent / f"{i:03}.png").save(folder / f"{i:03}.png")
-    return folder
 
 
 def test_synth_prints_the_table_and_writes_the_run(sycam, tmp_path):
@@ -242,204 +208,12 @@ def test_synth_obeys_the_file_and_its_laws(sycam, tmp_path):
     assert "not proved to obey the constraints (0 of them undecided)" in " ".join(out.split())
 
 
-BROKEN = {
-    "a missing parenthesis": ("(check-synth)", "(check-synth", r"where ')' is expected"),
-    "an unknown terminal": ("(G Map)", "(G Map) (Grad Map)", "unknown terminal 'Grad'"),
-    "a wrong sort": ("(G Map)", "(G Real)", "Real"),
-    "an empty grammar": (
-        "(M Map (A\n           G\n           (m* M M)\n           (mrelu M))",
-        "(M Map ()",
-        "the rule of 'M' is empty",
-    ),
-    "an undeclared operator": ("(declare-fun gap (Map) Real)", "", "declare it first with (declare-fun gap (Map) Real)"),
-    "an integer where a real belongs": ("(ite (> x 0.0) x 0.0)", "(ite (> x 0) x 0.0)", "write 0.0"),
-    "a constraint that is no Bool": ("(check-synth)", "(declare-var G Map)(constraint (weight A G y))\n(check-synth)", "Real"),
-    "a command that is not acted on": (
-        "(check-synth)",
-        "(oracle-constraint-io weight mine)\n(check-synth)",
-        "oracle-constraint-io",
-    ),
-    "an oracle without the feature": (
-        "(check-synth)",
-        "(declare-oracle-fun f (Real) Real f)\n(check-synth)",
-        "set-feature :oracles",
-    ),
-    "a metric in the wrong direction": (
-        "(check-synth)",
-        "(set-feature :oracles true)(declare-oracle-fun f ((-> Map Map Real Real)) Real average-drop)\n"
-        "(optimize-synth ((! (f weight) :max)))",
-        "average-drop is better the lower it is: write :min",
-    ),
-    "a front of goals": (
-        "(check-synth)",
-        "(set-feature :oracles true)(declare-oracle-fun f ((-> Map Map Real Real)) Real average-drop)\n"
-        "(optimize-synth ((! (f weight) :min)) :pareto)",
-        "goals combine by :lexico only",
-    ),
-}
-
-
-@pytest.mark.parametrize("name", BROKEN)
-def test_broken_grammars_are_refused_with_their_place(sycam, tmp_path, name):
-    old, new, message = BROKEN[name]
-    path = tmp_path / "broken.sy"
-    text = (grammar_folder() / "gradient.sy").read_text()
-    head, _, tail = text.rpartition(old) if old == "(check-synth)" else text.partition(old)
-    path.write_text(head + new + tail)
-    code, out, err = sycam("synth", path, "--budget", 5, "--out", tmp_path / "run")
-    assert code == 2
-    assert out == ""
-    assert message in err
-    assert f"{path}:" in err
-    assert "Traceback" not in err
-    assert not (tmp_path / "run").exists()
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (["cache", "clear", "--cache", ""], "--cache is empty"),  # not the usual folder, which it would clear
-        (["synth", "gradient", "--cache", ""], "--cache is empty"),
-        (["synth", "gradient", "--metric", ""], "no metric ''"),
-        (["synth", "gradient", "--ray", "", "--limit", 4], "the address of the Ray cluster is empty"),
-    ],
-)
-def test_an_empty_name_is_refused(sycam, tmp_path, monkeypatch, arguments, message):
-    monkeypatch.chdir(tmp_path)
-    code, _, err = sycam(*arguments)
-    assert code == 2
-    assert message in err
-    assert "Traceback" not in err
-
-
-def test_bad_images_models_layers_and_weights(sycam, tmp_path):
-    empty = tmp_path / "empty"
-    empty.mkdir()
-    images = some_images(tmp_path / "images")
-    cut = images / "000.png"
-    whole = cut.read_bytes()
-    photo = tmp_path / "photos"
-    photo.mkdir()
-    Image.open(cut).convert("RGB").resize((200, 200)).save(photo / "a.jpg")
-    (photo / "a.jpg").write_bytes((photo / "a.jpg").read_bytes()[:1500])
-    other = tmp_path / "other.safetensors"
-    save_file({"something.weight": torch.zeros(3, 3)}, other)
-    junk = tmp_path / "junk.pt"
-    junk.write_bytes(b"not weights at all")
-    cases = [
-        (["--images", empty], "no image"),
-        (["--images", photo], "a.jpg"),
-        (["--layer", "features.99"], "features.99"),
-        (["--layer", "classifier.0"], "classifier.0"),
-        (["--model", "resnet18", "--weights", other, "--images", images], "something.weight"),
-        (["--model", "resnet18", "--weights", junk, "--images", images], "junk.pt"),
-        (["--model", "resnet81", "--images", images], "resnet18"),
-        (["--model", "nothing.py:net", "--images", images], "nothing.py"),
-        (["--device", "cuda:99"], "cuda:99"),
-        (["--metric", "iou", "--images", images], "mask"),
-        (["--mean", "a,b"], "--mean"),
-        (["--metric", "iuo"], "did you mean 'iou'"),
-        (["--seed", "-1"], "seed must be a whole number"),
-        (["--target", "nan"], "target must be a finite score"),
-    ]
-    for arguments, message in cases:
-        code, out, err = sycam("synth", "gradient", "--budget", 5, "--out", tmp_path / "run", *arguments)
-        assert code == 2, (arguments, err)
-        assert out == "", arguments
-        assert message in err, (arguments, err)
-        assert "Traceback" not in err, arguments
-    cut.write_bytes(whole)
-
-
-def test_a_network_that_gives_nan_is_named(sycam, tmp_path):
-    factory = tmp_path / "broken_net.py"
-    factory.write_text(
-        "import torch\nfrom torch import nn\n\ndef net():\n"
-        "    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 5))\n"
-        "    model[0].weight.data[:] = float('nan')\n    return model\n"
-    )
-    images = some_images(tmp_path / "images", 4)
-    code, _, err = sycam(
-        "synth", "gradient", "--model", f"{factory}:net", "--size", 64, "--images", images, "--out", tmp_path / "r"
-    )
-    assert code == 2
-    assert "NaN" in err
-    assert "Traceback" not in err
-
-
-def start(tmp_path, *arguments):
-    # Ctrl-C works here even where the tests themselves run in the background, where shells have it ignored
-    code = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); from sycam.cli import main; main()"
-    command = [sys.executable, "-c", code, "synth", "gradient", "--metric", "average-drop",
-               "--budget", "100000", "--out", str(tmp_path / "run"), *arguments]  # fmt: skip
-    return subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ, "COLUMNS": "100"}
-    )
-
-
-def tried(tmp_path):
-    path = tmp_path / "run" / "journal.sqlite"
-    if not path.exists():
-        return 0
-    try:
-        return sqlite3.connect(path, timeout=5).execute("select count(*) from candidate").fetchone()[0]
-    except sqlite3.OperationalError:
-        return 0
-
-
-def wait_for_candidates(tmp_path, process, count=64):
-    until = time.monotonic() + 120
-    while tried(tmp_path) < count:
-        assert process.poll() is None, process.stderr.read()
-        assert time.monotonic() < until
-        time.sleep(0.2)
-
-
-def test_a_killed_run_keeps_what_was_scored(tmp_path):
-    process = start(tmp_path, "--limit", "40")
-    wait_for_candidates(tmp_path, process)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    assert tried(tmp_path) >= 64
-    file = sqlite3.connect(tmp_path / "run" / "journal.sqlite")
-    assert file.execute("pragma integrity_check").fetchone() == ("ok",)
-    assert file.execute("select count(*) from candidate where status = 'accepted'").fetchone()[0] >= 1
-
-
-def test_an_interrupted_run_ends_with_its_best(tmp_path):
-    process = start(tmp_path, "--limit", "40")
-    wait_for_candidates(tmp_path, process)
-    process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=120)
-    assert process.returncode == 0, err
-    assert "Stopped by: interrupted." in out
-    assert (tmp_path / "run" / "answer.sy").exists()
-
-
-def test_the_list_of_commands_does_without_torch(tmp_path):
-    (tmp_path / "torch.py").write_text("raise AssertionError('torch loads for seconds')")
-    path = os.pathsep.join([str(tmp_path), *filter(None, sys.path)])
-    for arguments, says in (["--help"], "grammar goes in"), ([], "grammar goes in"), (["scor"], "Did you mean 'score'?"):
-        command = [sys.executable, "-c", "from sycam.cli import main; main()", *arguments]
-        done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": path, "COLUMNS": "99"})
-        assert says in done.stdout + done.stderr
-        assert "torch loads" not in done.stderr
-
-
 @pytest.mark.parametrize("name", COMMANDS)
 def test_what_the_list_says_of_a_command_is_what_its_help_says(name):
     loaded = load(name)
     assert loaded.name == name
     said = " ".join(loaded.help.split("\n\n")[0].split())
     assert said.startswith(COMMANDS[name][1].rstrip("."))
-
-
-def test_ctrl_c_while_torch_is_loading(tmp_path):
-    (tmp_path / "torch.py").write_text("raise KeyboardInterrupt")  # what pressing it during the import does
-    path = os.pathsep.join([str(tmp_path), *filter(None, sys.path)])
-    command = [sys.executable, "-c", "from sycam.cli import main; main()", "list", "metrics"]
-    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": path})
-    assert (done.returncode, done.stdout, done.stderr) == (130, "", "error: interrupted: there is no answer yet\n")
 
 
 def test_by_class_from_the_search_to_one_image(sycam, tmp_path):
@@ -458,28 +232,6 @@ def test_by_class_from_the_search_to_one_image(sycam, tmp_path):
     code, out, _ = sycam("score", tmp_path / "1", "gradcam", "--limit", 8)
     assert code == 0
     assert "(= c" in out
-
-
-def test_everything_public_is_found_where_it_lives():
-    code = (
-        "import sycam; print(all(getattr(sycam, n) is not None for n in sycam.__all__), sycam.network.Network is sycam.Network)"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert done.stdout == "True True\n", done.stderr
-
-
-def test_a_full_disk_is_said_plainly(tmp_path):
-    from sycam.errors import SycamError
-    from sycam.run.journal import Journal
-    from sycam.synthesis import Tried
-    from sygus.terms import real
-
-    with Journal(tmp_path / "journal.sqlite") as journal:
-        journal.candidates([Tried(1, real(1), 1, "accepted", 0.5)])
-        journal._file.execute("pragma max_page_count = 5")  # what a full disk looks like to sqlite
-        with pytest.raises(SycamError, match="cannot write the run's journal.*free the disk"):
-            journal.candidates(Tried(n, real(1), 1, "rejected", reason="x" * 500) for n in range(2, 200))
-    assert sqlite3.connect(tmp_path / "journal.sqlite").execute("select count(*) from candidate").fetchone() == (1,)
 
 
 def test_terminals_are_kept_between_runs_shown_and_cleared(sycam, tmp_path, monkeypatch):

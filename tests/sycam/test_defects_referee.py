@@ -1,4 +1,4 @@
-"""Where pytorch-grad-cam 1.5.7, torchcam 0.5.0 and captum 0.9.0 are wrong: by hand, on tiny networks with set weights.
+"""Where pytorch-grad-cam 1.5.7 and torchcam 0.5.0 are wrong: by hand, on tiny networks with set weights.
 
 The image is the activations: the target layer is a 1×1 convolution with the identity as weight, behind average pooling where maps
 are smaller than the image. The head is y_c = Σ_k Σ_ij W_ckij·A_kij, so that ∂y_c/∂A_k is W_ck at every pixel, whatever the image.
@@ -27,7 +27,6 @@ from sycam.theory import Evaluator
 
 grad_cam = pytest.importorskip("pytorch_grad_cam", reason="grad-cam is in the extra `referee`")
 torchcam = pytest.importorskip("torchcam.methods", reason="torchcam is in the extra `referee`")
-captum = pytest.importorskip("captum.attr", reason="captum is in the extra `referee`")
 
 from pytorch_grad_cam import ablation_cam_multilayer  # noqa: E402
 from pytorch_grad_cam.metrics.cam_mult_image import DropInConfidence  # noqa: E402
@@ -394,73 +393,3 @@ def test_drop_in_confidence_is_not_relative():
         assert float(metric("average-drop")(query)[0]) == pytest.approx(0.170003, abs=1e-5)
         found = DropInConfidence()(by.x, heatmap.numpy(), [ClassifierOutputSoftmaxTarget(0)], by.model)
     assert float(found[0]) == pytest.approx(0.149739, abs=1e-5)
-
-
-# captum's DeepLift through max pooling.
-
-
-class Pooling(nn.Module):
-    """Maps as the image has them; a 1×1 convolution where weights are given; max pooling; the sum of what is left."""
-
-    def __init__(self, kernel: tuple[int, int], stride: tuple[int, int], mix: list[float] | None = None) -> None:
-        super().__init__()
-        self.maps = nn.Conv2d(3, 3, 1, bias=False)
-        self.mix = nn.Conv2d(3, 1, 1, bias=False) if mix else nn.Identity()
-        self.pool = nn.MaxPool2d(kernel, stride)
-        with torch.no_grad():
-            self.maps.weight.copy_(torch.eye(3)[:, :, None, None])
-            if mix:
-                self.mix.weight.copy_(torch.tensor(mix)[None, :, None, None])
-
-    def tail(self, A: Tensor) -> Tensor:
-        y = self.pool(self.mix(A)).sum((1, 2, 3))[:, None]
-        return torch.cat([y, -y], 1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.tail(self.maps(x))
-
-
-class Tail(nn.Module):
-    """What follows the maps, as captum is given it."""
-
-    def __init__(self, model: Pooling) -> None:
-        super().__init__()
-        self.mix, self.pool = model.mix, model.pool
-
-    def forward(self, A: Tensor) -> Tensor:
-        return self.pool(self.mix(A)).sum((1, 2, 3))[:, None]
-
-
-def lifts(model: Pooling, x: Tensor) -> tuple[Tensor, Tensor]:
-    """`lift_map` and captum's contributions, [N, 3, h, w] each."""
-    network = Network(model.eval(), Preprocessing(x.shape[2], (0.0,) * 3, (1.0,) * 3), "maps")
-    mine = View(network, x, torch.zeros(len(x), dtype=torch.int64))["lift_map"]
-    return mine, captum.DeepLift(Tail(model)).attribute(x.clone().requires_grad_(), torch.zeros_like(x), target=0).detach()
-
-
-@pytest.mark.filterwarnings("ignore:Setting forward, backward hooks")
-def test_captum_loses_what_overlapping_windows_share():
-    # Windows of 1×2 by steps of 1 on the row (1, 3, 2): both have 3 as their maximum, y = 3 + 3, and the middle pixel contributes 6,
-    # which is all that y gained. captum writes the second window's share over the first's: 3.
-    x = torch.zeros(1, 3, 3, 3)
-    x[0, 0, 1] = torch.tensor([1.0, 3.0, 2.0])
-    mine, theirs = lifts(Pooling((1, 2), (1, 1)), x)
-    assert mine[0, 0, 1].tolist() == [0, 6, 0] and float(mine.sum()) == 6
-    assert theirs[0, 0, 1].tolist() == [0, 3, 0] and float(theirs.sum()) == 3
-
-
-@pytest.mark.filterwarnings("ignore:Setting forward, backward hooks")
-def test_captum_takes_slopes_from_the_first_image():
-    # z = a_0 - a_1, pooled over the row (1×2). Second image: z = (0, 1) with a_0 = a_1 = 1 at the first pixel. The window gained 1
-    # by its second pixel: a_0 there contributes 1, the first pixel nothing. In captum the first pixel, z = 0 as in the reference,
-    # takes the slope of the batch's first image, whose maximum it is: its a_0 contributes 1 and its a_1 -1, which cancel in the sum.
-    x = torch.zeros(2, 3, 2, 2)
-    x[0, 0, 0, 0] = 1  # the first image: z = (1, 0)
-    x[1, 0, 0] = torch.tensor([1.0, 1.0])
-    x[1, 1, 0, 0] = 1
-    mine, theirs = lifts(Pooling((1, 2), (1, 2), mix=[1.0, -1.0, 0.0]), x)
-    assert mine[1, 0, 0].tolist() == [0, 1] and mine[1, 1, 0].tolist() == [0, 0]
-    assert theirs[1, 0, 0].tolist() == [1, 1] and theirs[1, 1, 0].tolist() == [-1, 0]
-    alone, theirs_alone = lifts(Pooling((1, 2), (1, 2), mix=[1.0, -1.0, 0.0]), x[1:])
-    assert torch.equal(alone[0], mine[1])
-    assert not torch.equal(theirs_alone[0], theirs[1])  # its answer depends on the batch

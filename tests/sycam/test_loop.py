@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import os
 import signal
 import weakref
@@ -17,22 +16,8 @@ from sycam.errors import SycamError
 from sycam.metrics.registry import Metric, metric
 from sycam.oracle import MetricOracle, TerminalCache
 from sycam.synthesis import Budget, search
-from sycam.synthesis.problem import read_problem
 from sycam.synthesis.witnesses import Witnesses, doubling
-from sygus import Candidate, Enumerator, Equivalence, Solver
-
-
-@pytest.fixture(scope="module")
-def candidates(tmp_path_factory):
-    """The first classes of gradient.sy, enumerated once."""
-    from sycam.cams import find_grammar
-
-    cache = TerminalCache(tiny_network(), tiny_images(), ["A", "G", "y"])
-    problem = read_problem(find_grammar("gradient"))
-    with Solver() as solver:
-        context, _ = problem.verified([cache])
-        learner = Enumerator(problem.target.grammar, Equivalence(context, problem.inputs(), solver), 7)
-        return list(itertools.islice(learner, 150))
+from sygus import Candidate
 
 
 def brute_force(candidates, oracle):

@@ -3,7 +3,6 @@
 import json
 import re
 import sys
-import textwrap
 from pathlib import Path
 
 import pytest
@@ -16,16 +15,6 @@ from sycam.metrics.query import Query
 from sycam.metrics.registry import METRICS, metric
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "compact_gain_oracle.py"
-
-
-@pytest.fixture
-def write(tmp_path):
-    def write_file(text, name="mine.py"):
-        path = tmp_path / name
-        path.write_text(textwrap.dedent(text))
-        return path
-
-    return write_file
 
 
 @pytest.fixture(autouse=True)

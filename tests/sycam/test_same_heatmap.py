@@ -7,7 +7,6 @@ import sqlite3
 
 import pytest
 import torch
-from test_loop import candidates  # noqa: F401
 from torch import nn
 from worlds import tiny_images, tiny_network
 
@@ -80,7 +79,7 @@ def test_a_candidate_that_overflows_stands_for_nothing(cache, same, at_once):
 
 
 @pytest.mark.parametrize("name", ["average-drop", "iou"])
-def test_it_changes_no_answer(candidates, cache, same, name):  # noqa: F811
+def test_it_changes_no_answer(candidates, cache, same, name):
     terms = [candidate.term for candidate in candidates]
     plain, _, every = run(terms, cache, None, name)
     found, tried, asked = run(terms, cache, same, name)
@@ -92,7 +91,7 @@ def test_it_changes_no_answer(candidates, cache, same, name):  # noqa: F811
     assert [t.number for t in tried] == list(range(1, len(terms) + 1))
 
 
-def test_every_proved_pair_draws_one_heatmap_on_real_tensors(candidates, cache, same):  # noqa: F811
+def test_every_proved_pair_draws_one_heatmap_on_real_tensors(candidates, cache, same):
     """Up to rounding: float64, and a ReLU near zero."""
     oracle = MetricOracle(cache, metric("iou"))
     terms = [candidate.term for candidate in candidates]

@@ -1,12 +1,21 @@
-"""Small networks and images with set weights, for tests of the oracle and the loop."""
+"""Small networks and images with set weights, for tests of the oracle, the loop and the command line."""
 
 from __future__ import annotations
 
+import itertools
+from pathlib import Path
+
 import torch
+from PIL import Image
 from torch import Tensor, nn
 
+from sycam.cams import find_grammar
+from sycam.embedded import images_csv
 from sycam.images import ImageSet
 from sycam.network import Network, Preprocessing
+from sycam.oracle import TerminalCache
+from sycam.synthesis.problem import read_problem
+from sygus import Candidate, Enumerator, Equivalence, Solver
 
 
 class TinyVGG(nn.Module):
@@ -42,3 +51,20 @@ def tiny_images(count: int = 12, seed: int = 0, masks: bool = True) -> ImageSet:
         pixels[i, :, y : y + 6, x : x + 6] += 120
     labels = torch.arange(count) % 4
     return ImageSet([f"image-{i}.png" for i in range(count)], pixels, labels, inside if masks else None)
+
+
+def some_images(folder: Path, count: int = 12) -> Path:
+    """A folder with a few of the embedded images."""
+    folder.mkdir()
+    for i in range(count):
+        Image.open(images_csv().parent / f"{i:03}.png").save(folder / f"{i:03}.png")
+    return folder
+
+
+def first_candidates(cache: TerminalCache, count: int) -> list[Candidate]:
+    """The first classes of gradient.sy, under those of its assumptions that hold on the cache."""
+    problem = read_problem(find_grammar("gradient"))
+    with Solver() as solver:
+        context, _ = problem.verified([cache])
+        learner = Enumerator(problem.target.grammar, Equivalence(context, problem.inputs(), solver), 7)
+        return list(itertools.islice(learner, count))
