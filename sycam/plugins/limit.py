@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -27,7 +28,7 @@ def time_limit(seconds: float) -> Iterator[None]:
 
     It interrupts Python between two of its instructions, and waits such as `sleep`. It cannot interrupt a single call into C (a
     large torch operation, a library that never returns): that has to end first. Only a process of its own can be ended at any
-    time. A timer of the caller's own is put back.
+    time. A timer of the caller's own goes on.
 
     >>> import time
     >>> try:
@@ -45,6 +46,7 @@ def time_limit(seconds: float) -> Iterator[None]:
         raise OutOfTime
 
     before = signal.signal(signal.SIGALRM, ring)
+    start = time.monotonic()
     left, interval = signal.setitimer(signal.ITIMER_REAL, seconds)
     try:
         yield
@@ -52,4 +54,5 @@ def time_limit(seconds: float) -> Iterator[None]:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
         if left:
-            signal.setitimer(signal.ITIMER_REAL, left, interval)
+            rest = left - (time.monotonic() - start)
+            signal.setitimer(signal.ITIMER_REAL, max(rest, 1e-3), interval)  # 0 would switch it off

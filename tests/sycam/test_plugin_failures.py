@@ -1,6 +1,7 @@
 """Oracles that fail or hang: in a query, in a table, in a run, on the command line; what was scored is kept."""
 
 import re
+import signal
 import sqlite3
 import textwrap
 import time
@@ -46,7 +47,24 @@ def test_a_hanging_python_oracle_is_interrupted_though_it_catches_everything(wri
             load_oracle(f"{path}:mine")
 
 
-def test_a_time_limit_leaves_the_callers_own_timer(monkeypatch):
+def test_a_time_limit_leaves_the_callers_own_timer():
+    rung = []
+    handler = signal.signal(signal.SIGALRM, lambda number, frame: rung.append(time.monotonic()))
+    timer = signal.setitimer(signal.ITIMER_REAL, 1)
+    start = time.monotonic()
+    try:
+        with pytest.raises(OutOfTime), time_limit(0.6):
+            time.sleep(5)
+        assert not rung
+        time.sleep(1)
+    finally:
+        signal.signal(signal.SIGALRM, handler)
+        signal.setitimer(signal.ITIMER_REAL, *timer)
+    (at,) = rung
+    assert at - start == pytest.approx(1, abs=0.4)  # not after another second
+
+
+def test_time_limits_lie_within_each_other():
     with pytest.raises(OutOfTime), time_limit(5), time_limit(0.05):
         time.sleep(5)
     with time_limit(0.1):
