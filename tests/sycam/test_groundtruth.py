@@ -2,14 +2,12 @@
 
 import csv
 import json
-import sys
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from sycam.cli import main
 from sycam.errors import SycamError
 from sycam.images import ImageSource, load_dataset, load_images
 from sycam.images.boxes import read_boxes
@@ -402,22 +400,12 @@ def test_xray_masks_of_experts(data_folder):
 # --- the command line -----------------------------------------------------------------------------------------------------
 
 
-def run(monkeypatch, capsys, *arguments):
-    monkeypatch.setattr(sys, "argv", ["sycam", *map(str, arguments)])
-    code = 0
-    try:
-        main()
-    except SystemExit as stop:
-        code = stop.code or 0
-    return code, *capsys.readouterr()
-
-
-def test_the_command_line_takes_masks_boxes_and_data_sets(vocs, monkeypatch, capsys):
+def test_the_command_line_takes_masks_boxes_and_data_sets(vocs, run):
     base = vocs / "VOCdevkit" / "VOC2012"
     scored = ["score", "gradcam", "Fake-CAM", "--metric", "energy-pointing", "--json"]
 
     def scores(*arguments):
-        code, out, err = run(monkeypatch, capsys, *scored, *arguments)
+        code, out, err = run(*scored, *arguments)
         assert (code, err) == (0, "")
         return [row["energy-pointing"]["mean"] for row in json.loads(out)["scores"]]
 
@@ -426,14 +414,14 @@ def test_the_command_line_takes_masks_boxes_and_data_sets(vocs, monkeypatch, cap
     boxes = scores("--dataset", f"voc-detection:{vocs}")
     assert boxes == scores("--images", base / "JPEGImages", "--boxes", base / "Annotations")
     assert boxes != scores("--dataset", f"voc-detection:{vocs}?class=dog")
-    code, _, err = run(monkeypatch, capsys, *scored, "--images", base / "JPEGImages", "--dataset", f"voc-detection:{vocs}")
+    code, _, err = run(*scored, "--images", base / "JPEGImages", "--dataset", f"voc-detection:{vocs}")
     assert (code, err) == (2, "error: --images and --dataset both name the images: give one\n")
-    code, _, err = run(monkeypatch, capsys, *scored, "--dataset", "coco:/nowhere")
+    code, _, err = run(*scored, "--dataset", "coco:/nowhere")
     assert (code, "nothing is downloaded" in err, "Traceback" in err) == (2, True, False)
-    code, out, _ = run(monkeypatch, capsys, "list", "datasets", "--json")
+    code, out, _ = run("list", "datasets", "--json")
     assert [row["name"] for row in json.loads(out)["datasets"]][:2] == ["coco", "imagenet"]
     code, out, _ = run(
-        monkeypatch, capsys, "synth", "gradient", "--metric", "iou", "--budget", 3, "--held-out", 0, "--json", "--out",
+        "synth", "gradient", "--metric", "iou", "--budget", 3, "--held-out", 0, "--json", "--out",
         vocs / "run", "--dataset", f"voc-detection:{vocs}",
     )  # fmt: skip
     assert (code, json.loads(out)["manifest"]["images"]["count"]) == (0, 2)
