@@ -176,13 +176,16 @@ class Context:
             if term.symbol.body is not None:
                 return self.level(term.symbol.body, dict(zip(map(Term, term.symbol.variables), levels, strict=True)))
             operator = self.operator(term)
-            if operator is not None and operator.reduction is not None and operator.reduction != "softmax":
-                return min(max(levels), operator.axis)
-            if operator is not None and operator.body is None and operator.reduction is None:
-                return self.theory.sorts.get(term.sort, len(self.theory.axes))
-            return max(levels, default=0)
+            return max(levels, default=0) if operator is None else self.level_of(operator, levels)
 
         return fold(root, visit, {} if memo is None else memo)
+
+    def level_of(self, operator: Operator, levels: Iterable[int]) -> int:
+        """Over how many axes an application of `operator` may vary, where its arguments vary over `levels`."""
+        if operator.body is None and operator.reduction is None:
+            return self.theory.sorts.get(operator.result, len(self.theory.axes))
+        highest = max(levels, default=0)
+        return highest if operator.reduction in (None, "softmax") else min(highest, operator.axis)
 
 
 def assumptions(terms: Iterable[Term], context: Context) -> Context:

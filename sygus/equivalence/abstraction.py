@@ -77,7 +77,7 @@ class Abstraction:
             return self._apply(operator, args)
         if operator.reduction in ("mean", "sum"):
             return self._linear(operator, args[0])
-        level = self.context.level(term)
+        level = self.context.level_of(operator, map(self._level, args))  # of `term` nothing is known: it may be a define-fun's
         nonneg = operator.reduction in ("std", "softmax")
         if operator.reduction in ("max", "min"):
             if all(self._level(arg) <= operator.axis for arg in args):
