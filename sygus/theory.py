@@ -49,7 +49,7 @@ class Operator:
 
         return (
             self.body is not None
-            and len(self.parameters) == 2
+            and len(self.parameters) == len(self.body.args) == 2
             and self.parameters[0] == self.parameters[1]
             and self.body.name in COMMUTATIVE
             and set(self.body.args) == {Term(v) for v in self.variables}

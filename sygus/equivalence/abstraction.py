@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from itertools import permutations
 
-from ..core import apply
+from ..core import apply, is_core
 from ..terms import BOOL, INT, REAL, Function, Literal, Sort, Term, Variable, fold, real, subterms, variable
 from ..theory import Context, Operator
 from .meadow import TooLarge, monomial_term, polynomial, product, scaled, to_term, total
@@ -95,9 +95,10 @@ class Abstraction:
         return fold(owner.body, self._visit, binding)
 
     def _core(self, function: Function, args: tuple[Term, ...]) -> Term:
-        if function.name in ("exp", "sqrt"):
+        known = is_core(function)
+        if known and function.name in ("exp", "sqrt"):
             return self._atom(function.name, args, max(self._level(a) for a in args), nonneg=True)
-        if function.name not in SCALAR:
+        if not known or function.name not in SCALAR:
             level = max((self._level(a) for a in args), default=0)
             return self._atom(function.name, args, level, sort=function.result)
         return apply(function.name, *args)

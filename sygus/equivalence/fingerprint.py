@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ..core import core_function
+from ..core import is_core
 from ..terms import BOOL, INT, Function, Literal, Symbol, Term, Variable, fold, subterms
 from ..theory import Context, Operator
 
@@ -270,7 +270,7 @@ class Points:
                 return self._apply(term.symbol, term.symbol.body, args, group)
             operator = self.context.operator(term)
             if operator is None:
-                return core_value(term.name, list(args)) if _has_value(term.symbol) else self._opaque(term, args)
+                return core_value(term.name, list(args)) if is_core(term.symbol) else self._opaque(term, args)
             if operator.body is not None:
                 return self._apply(operator, operator.body, args, group)
             if operator.reduction is not None:
@@ -346,8 +346,3 @@ class Points:
             total += (flat * self._hash[used : used + flat.shape[1]]).sum(1, dtype=np.uint64)
             used += flat.shape[1]
         return total
-
-
-def _has_value(function: Function) -> bool:
-    """Whether `core_value` knows the function."""
-    return core_function(function.name, function.parameters) == function
