@@ -71,9 +71,21 @@ class Theory:
     operators: dict[str, Operator] = field(default_factory=dict)
 
     def add(self, operator: Operator) -> Operator:
-        """Registers `operator`; a second one of the same name is an error."""
+        """Registers `operator`.
+
+        Raises:
+            SygusError: for a second one of the same name, and for one that reduces an axis and leaves one within it: what varies
+                over the inner axis varies over the outer one.
+        """
         if operator.name in self.operators:
             raise SygusError(f"operator {operator.name!r} is registered twice in theory {self.name!r}")
+        if operator.reduction not in (None, "softmax"):
+            sort, axis = operator.parameters[0], operator.axis
+            if self.sorts.get(sort, len(self.axes)) > axis + 1:
+                raise SygusError(
+                    f"operator {operator.name!r} takes the {operator.reduction} over each {self.axes[axis]} of a {sort}, which "
+                    f"varies over each {self.axes[axis + 1]} too: reduce that first"
+                )
         self.operators[operator.name] = operator
         return operator
 
