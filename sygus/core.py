@@ -61,6 +61,15 @@ def _core_function(name: str, given: tuple[Sort, ...]) -> Function | None:
     return None
 
 
+def is_core(function: Function) -> bool:
+    """Whether `function` is a core function, and not one of a file that is called alike.
+
+    >>> is_core(Function("+", (REAL, REAL), REAL)), is_core(Function("+", (BOOL, BOOL), BOOL))
+    (True, False)
+    """
+    return core_function(function.name, function.parameters) == function
+
+
 def apply(name: str, *args: Term) -> Term:
     """The core function `name` applied; a wrong sort is a bug of the caller.
 
@@ -83,4 +92,4 @@ def divide(numerator: Term, denominator: Term) -> Term:
     return apply("/", numerator, denominator)
 
 
-__all__ = ["COMMUTATIVE", "NAMES", "apply", "core_function", "divide", "negate", "variable"]
+__all__ = ["COMMUTATIVE", "NAMES", "apply", "core_function", "divide", "is_core", "negate", "variable"]

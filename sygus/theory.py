@@ -49,7 +49,7 @@ class Operator:
 
         return (
             self.body is not None
-            and len(self.parameters) == 2
+            and len(self.parameters) == len(self.body.args) == 2
             and self.parameters[0] == self.parameters[1]
             and self.body.name in COMMUTATIVE
             and set(self.body.args) == {Term(v) for v in self.variables}
@@ -71,9 +71,21 @@ class Theory:
     operators: dict[str, Operator] = field(default_factory=dict)
 
     def add(self, operator: Operator) -> Operator:
-        """Registers `operator`; a second one of the same name is an error."""
+        """Registers `operator`.
+
+        Raises:
+            SygusError: for a second one of the same name, and for one that reduces an axis and leaves one within it: what varies
+                over the inner axis varies over the outer one.
+        """
         if operator.name in self.operators:
             raise SygusError(f"operator {operator.name!r} is registered twice in theory {self.name!r}")
+        if operator.reduction not in (None, "softmax"):
+            sort, axis = operator.parameters[0], operator.axis
+            if self.sorts.get(sort, len(self.axes)) > axis + 1:
+                raise SygusError(
+                    f"operator {operator.name!r} takes the {operator.reduction} over each {self.axes[axis]} of a {sort}, which "
+                    f"varies over each {self.axes[axis + 1]} too: reduce that first"
+                )
         self.operators[operator.name] = operator
         return operator
 
@@ -176,13 +188,16 @@ class Context:
             if term.symbol.body is not None:
                 return self.level(term.symbol.body, dict(zip(map(Term, term.symbol.variables), levels, strict=True)))
             operator = self.operator(term)
-            if operator is not None and operator.reduction is not None and operator.reduction != "softmax":
-                return min(max(levels), operator.axis)
-            if operator is not None and operator.body is None and operator.reduction is None:
-                return self.theory.sorts.get(term.sort, len(self.theory.axes))
-            return max(levels, default=0)
+            return max(levels, default=0) if operator is None else self.level_of(operator, levels)
 
         return fold(root, visit, {} if memo is None else memo)
+
+    def level_of(self, operator: Operator, levels: Iterable[int]) -> int:
+        """Over how many axes an application of `operator` may vary, where its arguments vary over `levels`."""
+        if operator.body is None and operator.reduction is None:
+            return self.theory.sorts.get(operator.result, len(self.theory.axes))
+        highest = max(levels, default=0)
+        return highest if operator.reduction in (None, "softmax") else min(highest, operator.axis)
 
 
 def assumptions(terms: Iterable[Term], context: Context) -> Context:

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from itertools import permutations
 
-from ..core import apply
+from ..core import apply, is_core
 from ..terms import BOOL, INT, REAL, Function, Literal, Sort, Term, Variable, fold, real, subterms, variable
 from ..theory import Context, Operator
 from .meadow import TooLarge, monomial_term, polynomial, product, scaled, to_term, total
@@ -77,7 +77,7 @@ class Abstraction:
             return self._apply(operator, args)
         if operator.reduction in ("mean", "sum"):
             return self._linear(operator, args[0])
-        level = self.context.level(term)
+        level = self.context.level_of(operator, map(self._level, args))  # of `term` nothing is known: it may be a define-fun's
         nonneg = operator.reduction in ("std", "softmax")
         if operator.reduction in ("max", "min"):
             if all(self._level(arg) <= operator.axis for arg in args):
@@ -95,9 +95,10 @@ class Abstraction:
         return fold(owner.body, self._visit, binding)
 
     def _core(self, function: Function, args: tuple[Term, ...]) -> Term:
-        if function.name in ("exp", "sqrt"):
+        known = is_core(function)
+        if known and function.name in ("exp", "sqrt"):
             return self._atom(function.name, args, max(self._level(a) for a in args), nonneg=True)
-        if function.name not in SCALAR:
+        if not known or function.name not in SCALAR:
             level = max((self._level(a) for a in args), default=0)
             return self._atom(function.name, args, level, sort=function.result)
         return apply(function.name, *args)

@@ -7,6 +7,7 @@ from fractions import Fraction
 from math import floor
 from typing import Union
 
+from ..core import is_core
 from ..terms import Function, Literal, Term, Variable, fold
 from ..theory import Context
 
@@ -61,6 +62,8 @@ def evaluate(
         if body is not None:
             binding: dict[Term, Tensor] = {Term(v): arg for v, arg in zip(variables, args, strict=True)}
             return fold(body, visit, binding)
+        if not is_core(term.symbol):
+            raise Inexact(term.name)
         level = max((len(next(iter(arg))) for arg in args), default=0)
         return {
             index: core_number(term.symbol, [arg[index[: len(next(iter(arg)))]] for arg in args])

@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ..core import core_function
+from ..core import is_core
 from ..terms import BOOL, INT, Function, Literal, Symbol, Term, Variable, fold, subterms
 from ..theory import Context, Operator
 
@@ -202,6 +202,14 @@ class Group:
         """The shape of one term's values at a level: points, then each axis or 1."""
         return (self.count, *(size if axis < level else 1 for axis, size in enumerate(self.sizes)))
 
+    def widened(self, values: NDArray[Any], level: int) -> NDArray[Any]:
+        """Values that end in the axes, or a number, broadcast to the full shape of `level`. Over the axes above that level they
+        are constant, even where the array is not narrow."""
+        shape = self.shape(level)
+        values = values.reshape((1,) * max(0, len(shape) - values.ndim) + values.shape)
+        one: tuple[Any, ...] = (..., *(slice(0, size) for size in shape))
+        return np.broadcast_to(values[one], (*values.shape[: values.ndim - len(shape)], *shape))
+
 
 class Points:
     """Random valuations of the inputs of a context, seeded, that satisfy its assumptions.
@@ -270,13 +278,13 @@ class Points:
                 return self._apply(term.symbol, term.symbol.body, args, group)
             operator = self.context.operator(term)
             if operator is None:
-                return core_value(term.name, list(args)) if _has_value(term.symbol) else self._opaque(term, args)
+                return core_value(term.name, list(args)) if is_core(term.symbol) else self._opaque(term, args, group)
             if operator.body is not None:
                 return self._apply(operator, operator.body, args, group)
             if operator.reduction is not None:
                 axis = operator.axis - len(sizes)
                 return reduce_value(operator.reduction, axis, args[0], sizes[operator.axis])
-            return self._opaque(term, args)
+            return self._opaque(term, args, group)
 
         result, depth = fold(root, visit, memo), len(sizes) + 1
         return result.each(lambda x: x.reshape((1,) * (depth - x.ndim) + x.shape) if x.ndim < depth else x)
@@ -284,31 +292,28 @@ class Points:
     def _apply(self, owner: Function | Operator, body: Term, args: tuple[Pair, ...], group: int) -> Pair:
         return self.evaluate(body, group, {Term(v): arg for v, arg in zip(owner.variables, args, strict=True)})
 
-    def _opaque(self, term: Term, args: tuple[Pair, ...]) -> Pair:
+    def _opaque(self, term: Term, args: tuple[Pair, ...], group: int) -> Pair:
         """An uninterpreted function: it may look at every entry of its arguments along every axis, and varies over those
-        that values of its sort have."""
+        that values of its sort have. It sees values, not arrays: one that is constant along an axis is written out along it."""
         depth = len(self.context.theory.axes)
         level = self.context.theory.sorts.get(term.sort, depth)
         total: Any = np.asarray(0, np.int64)
-        for position, arg in enumerate(args):
-            mixed = _scramble(arg.residue, _key(term.name) + position).residue
+        for position, (arg, part) in enumerate(zip(args, term.args, strict=True)):
+            residue = self.groups[group].widened(arg.residue, self.context.theory.sorts.get(part.sort, depth))
+            mixed = _scramble(residue, _key(term.name) + position).residue
             for axis in range(-depth, 0):
-                if mixed.ndim >= -axis:
-                    order = 1 + np.arange(mixed.shape[axis]).reshape((-1,) + (1,) * (-axis - 1))
-                    whole = (mixed % PRIME * order % PRIME).sum(axis, keepdims=True) % PRIME
-                    mixed = mixed + whole if axis + depth < level else whole
+                order = 1 + np.arange(mixed.shape[axis]).reshape((-1,) + (1,) * (-axis - 1))
+                whole = (mixed % PRIME * order % PRIME).sum(axis, keepdims=True) % PRIME
+                mixed = mixed + whole if axis + depth < level else whole
             total = (total * 31 + mixed) % PRIME
         result = _scramble(total, _key(term.name))
         return _bool(result.residue % 2 == 1) if term.sort == BOOL else result
 
     def rows(self, values: list[Pair], level: int) -> list[Pair]:
-        """Values of N terms per group, each broadcast to the full shape [N, points, axes...] of `level`. Over the axes above
-        that level they are constant, even where the array is not narrow."""
+        """Values of N terms per group, each broadcast to the full shape [N, points, axes...] of `level`."""
 
         def full(pair: Pair, group: Group) -> Pair:
-            shape = group.shape(level)
-            one = (..., *(slice(0, size) for size in shape))
-            return pair.each(lambda x: np.ascontiguousarray(np.broadcast_to(x[one], (*x.shape[: x.ndim - len(shape)], *shape))))
+            return pair.each(lambda x: np.ascontiguousarray(group.widened(x, level)))
 
         return [full(pair, group) for pair, group in zip(values, self.groups, strict=True)]
 
@@ -346,8 +351,3 @@ class Points:
             total += (flat * self._hash[used : used + flat.shape[1]]).sum(1, dtype=np.uint64)
             used += flat.shape[1]
         return total
-
-
-def _has_value(function: Function) -> bool:
-    """Whether `core_value` knows the function."""
-    return core_function(function.name, function.parameters) == function

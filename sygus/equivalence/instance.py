@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from fractions import Fraction
 from itertools import product as every
 
-from ..core import apply
+from ..core import apply, is_core
 from ..terms import BOOL, INT, REAL, Function, Literal, Term, Variable, fold, real, variable
 from ..theory import Context, Operator
 from .abstraction import SCALAR, zero
@@ -73,7 +73,7 @@ class Instance:
         if owner.body is not None:
             binding = {Term(v): arg for v, arg in zip(owner.variables, args, strict=True)}
             return fold(owner.body, self._visit, binding)
-        if term.name not in SCALAR:
+        if term.name not in SCALAR or not is_core(term.symbol):
             raise KeyError(term.name)
         level = max(len(next(iter(arg))) for arg in args)
         return {

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
-from ..core import apply
+from ..core import apply, is_core
 from ..errors import Place, SygusError, cut, nearest, shown
 from ..grammar import Grammar
 from ..terms import BOOL, INT, REAL, Function, Sort, Term, Variable
@@ -167,6 +167,8 @@ class Commands:
                 function = theory.bind(name, parameters, result)
             except SygusError as error:
                 raise self.error(error.message, token) from None
+        elif is_core(function):
+            self.not_acted_on(f"a function of one's own with the name and the sorts of the core's {name}", command)
         self.problem.functions[name] = function
 
     def _define_fun(self, command: syntax.DefineFun) -> None:

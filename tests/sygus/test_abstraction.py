@@ -6,7 +6,7 @@ import pytest
 from setting import RELU, VARIABLES, cam, cam_context, one_class
 
 from sycam.theory import CAM
-from sygus import INT, REAL, Context, Equivalence, Function, Input, Solver, Term, Variable, read_term
+from sygus import INT, REAL, Context, Equivalence, Function, Input, Solver, Term, Variable, read, read_term
 from sygus.core import apply
 from sygus.equivalence import exact
 from sygus.equivalence.abstraction import Abstraction
@@ -377,3 +377,41 @@ def test_a_claim_carries_its_facts(solver):
     claim = classes.claim(cam("(/ y y)"), cam("1.0"))
     assert claim == Claim(cam("(/ y y)"), real(1), (apply(">", variable("y", REAL), real(0)),))
     assert solver.equal([claim, claim._replace(facts=())]) == ["equal", "different"]
+
+
+# What a define-fun hides ------------------------------------------------------------------------------------------------
+
+SPREAD = read(
+    """(set-logic ALL) (declare-sort Map 0) (declare-fun gmax (Map) Real) (declare-fun gmin (Map) Real)
+    (declare-fun gstd (Map) Real) (declare-fun cmax (Real) Real)
+    (define-fun spread ((M Map)) Real (- (gmax M) (gmin M))) (define-fun rough ((y Map)) Real (gstd y))
+    (define-fun highest ((A Real)) Real (cmax A))""",
+    theory=CAM,
+).functions
+
+
+@pytest.mark.parametrize(
+    ("left", "right", "equal"),
+    [
+        ("(cmean (* (spread A) drop))", "(* (spread A) (cmean drop))", False),
+        ("(cmean (* (rough A) drop))", "(* (rough A) (cmean drop))", False),
+        ("(cmean (* (gmax A) drop))", "(* (gmax A) (cmean drop))", False),
+        ("(cmean (* (highest drop) score))", "(* (highest drop) (cmean score))", True),
+        ("(cmean (* (spread A) y))", "(* y (cmean (- (gmax A) (gmin A))))", True),
+    ],
+)
+def test_a_reduction_in_a_define_fun_varies_as_its_argument_does(left, right, equal, solver):
+    """The name of a parameter says nothing: A is a map here, a weight in `highest`; y is a number here, a map in `rough`."""
+    terms = [read_term(text, VARIABLES.values(), SPREAD, CAM) for text in (left, right)]
+    assert Equivalence(cam_context(), ALL, solver).proves([tuple(terms)]) == [equal]
+
+
+def test_no_fingerprint_is_needed_to_keep_apart_what_a_define_fun_hides(solver):
+    """Both sides are 0 at every random point, where y is nowhere near 1000."""
+    left, right = (
+        read_term(f"(* (relu (- y 1000.0)) {text})", VARIABLES.values(), {**SPREAD, "relu": RELU}, CAM)
+        for text in ("(cmean (* (spread A) drop))", "(* (spread A) (cmean drop))")
+    )
+    classes = Equivalence(cam_context(), ALL, solver)
+    assert classes.fingerprints([left]) == classes.fingerprints([right])
+    assert not one_class(left, right, cam_context(), solver)

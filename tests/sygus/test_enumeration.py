@@ -10,7 +10,22 @@ import pytest
 from setting import INPUTS, grammar
 
 from sycam.theory import CAM, MAP
-from sygus import BOOL, REAL, Context, Enumerator, Equivalence, Grammar, Input, Solver, SygusError, Variable, read, read_term
+from sygus import (
+    BOOL,
+    REAL,
+    Context,
+    Enumerator,
+    Equivalence,
+    Grammar,
+    Input,
+    Operator,
+    Solver,
+    SygusError,
+    Theory,
+    Variable,
+    read,
+    read_term,
+)
 from sygus.core import apply
 from sygus.learners.bottom_up import _grid, _splits
 from sygus.learners.findsynth import FindSynth
@@ -360,3 +375,41 @@ def test_a_nonterminal_that_the_start_does_not_reach_is_not_built(solver):
     assert target.grammar.terminals() == ["x"]
     learner = Enumerator(target.grammar, Equivalence(Context(), [Variable("x", REAL)], solver), limit=3)
     assert [str(found.term) for found in learner] == ["x", "(- x x)"]
+
+
+@pytest.mark.parametrize(("body", "orders"), [("(+ x x y)", 2), ("(* x y y)", 2), ("(+ y x)", 1)])
+def test_an_operator_commutes_only_where_its_body_says_each_argument_once(body, orders, solver):
+    """2·x + y is not 2·y + x: both orders are built, and both are classes."""
+    x, y = Variable("x", REAL), Variable("y", REAL)
+    theory = Theory("own")
+    theory.add(Operator("own", (REAL, REAL), REAL, (x, y), read_term(body, [x, y], {})))
+    text = """(set-logic ALL)(declare-fun own (Real Real) Real)
+        (synth-fun f ((a Real) (b Real)) Real ((R Real)) ((R Real (a b (own R R)))))(check-synth)"""
+    target = read(text, theory=theory).target()
+    learner = Enumerator(target.grammar, Equivalence(Context(theory), list(target.variables), solver), 3)
+    expected = ["a", "b", "(own a a)", "(own a b)", *["(own b a)"][: orders - 1], "(own b b)"]
+    assert [str(c.term) for c in learner] == expected and learner.built == len(expected)
+
+
+@pytest.mark.parametrize(
+    "own", ["(define-fun + ((a Bool) (b Bool)) Bool (and a (not b)))", "(define-fun * ((a Bool) (b Bool)) Bool (=> a b))",
+            "(declare-fun + (Bool Bool) Bool)"],
+)  # fmt: skip
+def test_a_function_of_the_file_that_is_called_like_a_core_function_need_not_commute(own, solver):
+    """The logic UF has no arithmetic, and so the name is free."""
+    name = own.split()[1]
+    text = f"(set-logic UF){own}(synth-fun f ((x Bool) (y Bool)) Bool ((B Bool)) ((B Bool (x y ({name} B B)))))(check-synth)"
+    target = read(text).target()
+    classes = Equivalence(Context(), list(target.variables), solver)
+    found = {str(c.term) for c in Enumerator(target.grammar, classes, 3)}
+    assert {f"({name} x y)", f"({name} y x)"} <= found
+
+
+def test_a_function_of_the_file_with_name_and_sorts_of_a_core_function_is_refused():
+    """Nothing would be known of it, but of the core's exp that it is positive: |exp x| = exp x."""
+    text = "(set-logic UFLRA)(declare-fun exp (Real) Real)(synth-fun f ((x Real)) Real ((R Real)) ((R Real (x (exp R)))))(check-synth)"
+    with pytest.raises(
+        SygusError, match="a function of one's own with the name and the sorts of the core's exp is not supported yet"
+    ):
+        read(text).target()
+    assert read(text.replace("(declare-fun exp (Real) Real)", "(define-fun exp ((x Real)) Real (- x))")).target()

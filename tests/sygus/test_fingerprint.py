@@ -10,7 +10,22 @@ from random_terms import NUMBERS, random_term, seeded
 from setting import INPUTS, RELU, VARIABLES, cam, cam_context
 
 from sycam.theory import CAM, MAP
-from sygus import BOOL, INT, REAL, Context, Equivalence, Function, Input, Operator, Term, Theory, Variable, read_term
+from sygus import (
+    BOOL,
+    INT,
+    REAL,
+    Context,
+    Enumerator,
+    Equivalence,
+    Function,
+    Input,
+    Operator,
+    Term,
+    Theory,
+    Variable,
+    read,
+    read_term,
+)
 from sygus.equivalence import exact
 from sygus.equivalence.fingerprint import PRIME, Points, invert
 from sygus.terms import subterms
@@ -182,6 +197,25 @@ def test_an_opaque_operator_varies_over_no_more_than_its_sort():
     one, two = (points.evaluate(t, 0, {}).residue for t in (blob, moved))
     assert one.shape == points.groups[0].shape(1)
     assert (one != two).any()
+
+
+@pytest.mark.parametrize(
+    ("rules", "found"),
+    [
+        ("((W Real) (M Map)) ((W Real ((blob M) (blob (scale 1.0 (fill y))))) (M Map ((fill y))))", ["(blob (fill y))"]),
+        ("((W Real) (V Real)) ((W Real ((spot V) (spot 1.0) (spot (+ 0.0 1.0)))) (V Real (1.0 y)))", ["(spot 1.0)", "(spot y)"]),
+    ],
+)
+def test_an_opaque_operator_sees_values_and_not_how_they_are_kept(rules, found, solver):
+    """y is one number, kept as one within a production and once a channel in a bank."""
+    theory = Theory("with-blob", CAM.axes, dict(CAM.sorts), dict(CAM.operators))
+    theory.add(Operator("blob", (MAP,), REAL))
+    theory.add(Operator("spot", (REAL,), REAL))
+    text = f"""(set-logic ALL) (declare-sort Map 0) (declare-fun blob (Map) Real) (declare-fun spot (Real) Real)
+        (declare-fun fill (Real) Map) (declare-fun scale (Real Map) Map) (synth-fun f ((y Real)) Real {rules}) (check-synth)"""
+    target = read(text, theory=theory).target()
+    classes = Equivalence(Context(theory, INPUTS), list(target.variables), solver)
+    assert sorted(str(c.term) for c in Enumerator(target.grammar, classes, 6)) == found
 
 
 def test_the_hash_of_a_class_does_not_depend_on_who_else_is_asked():

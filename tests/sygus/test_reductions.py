@@ -8,7 +8,8 @@ from fractions import Fraction
 import pytest
 from setting import INPUTS, cam, cam_context, one_class
 
-from sygus import REAL, Context, Variable
+from sycam.theory import CAM, MAP
+from sygus import REAL, Context, Operator, SygusError, Theory, Variable
 from sygus.core import apply
 from sygus.equivalence import exact
 from sygus.equivalence.abstraction import Abstraction
@@ -129,3 +130,14 @@ def test_a_mean_of_what_may_be_negative_has_no_extent():
     view = Abstraction(cam_context())
     assert view.extents(view.scalar(cam("(gap G)"))) == []
     assert len(view.extents(view.scalar(cam("(gap A)")))) == 1
+
+
+@pytest.mark.parametrize("kind", ["mean", "sum", "max", "min", "std"])
+def test_an_outer_axis_is_reduced_after_the_inner_one(kind):
+    """The mean over channels at each pixel would vary over pixels and not over channels: no value here does."""
+    theory = Theory("own", CAM.axes, dict(CAM.sorts))
+    message = f"'across' takes the {kind} over each channel of a Map, which varies over each pixel too: reduce that first"
+    with pytest.raises(SygusError, match=message):
+        theory.add(Operator("across", (MAP,), MAP, reduction=kind, axis=0))
+    theory.add(Operator("across", (REAL,), REAL, reduction=kind, axis=0))
+    theory.add(Operator("within", (MAP,), MAP, reduction=kind, axis=1))
