@@ -172,7 +172,10 @@ def _table(
         cells = []
         for m in metrics:
             cell = scores[m.name].get(cam.name)
-            text = "" if cell is None else f"{cell['mean'] * (100 if m.percent else 1):.{1 if m.percent else 3}f}"
+            places = 1 if m.percent else 3
+            text = (
+                "" if cell is None else f"{round(cell['mean'] * (100 if m.percent else 1), places) + 0.0:.{places}f}"
+            )  # no -0.0
             cells.append(f"**{text}**" if cell and cell["mean"] == best[m.name] else text)
         print(f"| {cam.name}{', control' if cam.kind == 'control' else ''} | " + " | ".join(cells) + " |")
     print()
