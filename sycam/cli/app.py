@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from importlib import import_module
-from typing import Any
+from importlib.metadata import version
+from typing import Annotated, Any
 
 import typer
 from typer.core import TyperCommand, TyperGroup
@@ -52,6 +53,16 @@ def load(name: str) -> Any:
 app = typer.Typer(name="sycam", cls=Commands, no_args_is_help=True, **STYLE)
 
 
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"sycam {version('sycam')}")
+        raise typer.Exit
+
+
 @app.callback()
-def sycam() -> None:
+def sycam(
+    show_version: Annotated[
+        bool, typer.Option("--version", help="Show the version.", callback=_show_version, is_eager=True)
+    ] = False,
+) -> None:
     """Synthesise class activation maps: a grammar goes in, the expression whose heatmaps score best comes out."""

@@ -64,7 +64,12 @@ def test_an_interrupted_run_ends_with_its_best(tmp_path):
 def test_the_list_of_commands_does_without_torch(tmp_path):
     (tmp_path / "torch.py").write_text("raise AssertionError('torch loads for seconds')")
     path = os.pathsep.join([str(tmp_path), *filter(None, sys.path)])
-    for arguments, says in (["--help"], "grammar goes in"), ([], "grammar goes in"), (["scor"], "Did you mean 'score'?"):
+    for arguments, says in (
+        (["--help"], "grammar goes in"),
+        ([], "grammar goes in"),
+        (["scor"], "No such command 'scor'"),
+        (["--version"], "sycam 0."),
+    ):
         command = [sys.executable, "-c", "from sycam.cli import main; main()", *arguments]
         done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": path, "COLUMNS": "99"})
         assert says in done.stdout + done.stderr
