@@ -1,4 +1,6 @@
-"""relu(c·x) = c·relu(x) where c ≥ 0: factors come out of a rectified product, so that the linearity of reductions sees them."""
+"""relu(c·x) = c·relu(x) where c ≥ 0: factors come out of a rectified product, so that the linearity of reductions sees them.
+
+The factor may be a sum: relu(c·(a + b)) = (a + b)·relu(c) where neither a nor b is ever negative, whatever the sign of c."""
 
 from __future__ import annotations
 
@@ -48,13 +50,31 @@ def pulled(root: Term, nonneg: Callable[[Term], bool], nonzero: Callable[[Term],
         except TooLarge:
             return term
         scale, factors, rest = _content(terms, nonneg)
-        if scale == 1 and not factors:
+        whole, rest = _of_one_sign(rest, nonneg)
+        if scale == 1 and not factors and whole is None:
             return term
-        inner = to_term(rest)
         outside = [real(scale)] * (scale != 1) + [monomial_term(factors)] * bool(factors)
-        return product([*outside, apply("ite", apply(">", inner, real(0)), inner, real(0))])
+        return product([*outside, *([] if whole is None else [to_term(whole)]), _relu(rest)])
 
     return fold(root, visit, {})
+
+
+def _relu(terms: Polynomial) -> Term:
+    if terms.keys() <= {()}:
+        return real(max(terms.get((), Fraction(0)), Fraction(0)))
+    inner = to_term(terms)
+    return apply("ite", apply(">", inner, real(0)), inner, real(0))
+
+
+def _of_one_sign(terms: Polynomial, nonneg: Callable[[Term], bool]) -> tuple[Polynomial | None, Polynomial]:
+    """A sum that is never negative, and the monomial that makes `terms` of it; None and `terms` where there are none."""
+    if len(terms) < 2:
+        return None, terms
+    scale, common, rest = _content(terms, lambda _: True)
+    sign = 1 if next(iter(rest.values())) > 0 else -1
+    if any(sign * c < 0 or any(e % 2 and not nonneg(atom) for atom, e in monomial) for monomial, c in rest.items()):
+        return None, terms
+    return {monomial: sign * scale * c for monomial, c in rest.items()}, {common: Fraction(sign)}
 
 
 def _content(terms: Polynomial, nonneg: Callable[[Term], bool]) -> tuple[Fraction, Monomial, Polynomial]:
@@ -74,7 +94,7 @@ def _content(terms: Polynomial, nonneg: Callable[[Term], bool]) -> tuple[Fractio
             continue
         least = min(exponents) if min(exponents) > 0 else max(exponents) if max(exponents) < 0 else 0
         if not nonneg(atom):
-            least -= least % 2 if least > 0 else -(-least % 2)
+            least -= least % 2  # 1/x = x/x², so that what is divided by x and what is multiplied by it meet
         if least:
             common.append((atom, least))
     out = dict(common)

@@ -13,6 +13,7 @@ from sygus import REAL, Context, Operator, SygusError, Theory, Variable
 from sygus.core import apply
 from sygus.equivalence import exact
 from sygus.equivalence.abstraction import Abstraction
+from sygus.equivalence.meadow import polynomial
 from sygus.equivalence.rectified import is_rectified, pulled
 from sygus.terms import real, subterms, variable
 
@@ -67,10 +68,30 @@ def test_a_negative_factor_stays_inside():
     assert halves.args[0] is real(2) and any(is_rectified(t) for t in subterms(halves))
 
 
+def test_a_sum_of_one_sign_comes_out_and_a_factor_of_any_sign_stays():
+    a, b, c = ATOMS
+    both = apply("+", a, b)
+    known = {a, b}.__contains__
+    cases = [
+        (apply("*", c, both), apply("*", both, relu(c))),
+        (apply("-", apply("*", c, both)), apply("*", both, relu(apply("*", real(-1), c)))),
+        (both, both),
+        (apply("-", both), real(0)),
+    ]
+    for inside, expected in cases:
+        found = pulled(relu(inside), known, lambda _: False)
+        assert polynomial(found, lambda _: False) == polynomial(expected, lambda _: False)
+    mixed = relu(apply("*", c, apply("+", a, c)))
+    assert pulled(mixed, known, lambda _: False) is mixed
+
+
 EQUAL = [  # left, right, what is assumed
     ("(gap (mrelu (m+ G G)))", "(* 2.0 (gap (mrelu G)))", {}),
     ("(gap (mrelu (scale (gap A) G)))", "(* (gap A) (gap (mrelu G)))", {}),
     ("(gap (mrelu (m* A G)))", "(gap (m* A (mrelu G)))", {}),
+    ("(gap (mrelu (scale (gap G) (m+ A (mrelu G)))))", "(* (relu (gap G)) (gap (m+ A (mrelu G))))", {}),
+    ("(gap (mrelu (scale (gap G) (mneg (m+ A A)))))", "(* 2.0 (* (relu (- (gap G))) (gap A)))", {}),
+    ("(* (gap G) (gap (mrelu (scale (/ y (gap G)) G))))", "(/ (gap (mrelu (scale (* y (gap G)) G))) (gap G))", {}),
     ("(relu (- (gap G) (gap (mrelu G))))", "0.0", {}),
     ("(relu (- (gap (mrelu G)) (gap G)))", "(- (gap (mrelu G)) (gap G))", {}),
     ("(scale (/ (gap A) (gap A)) A)", "A", {}),
@@ -79,6 +100,8 @@ EQUAL = [  # left, right, what is assumed
 DIFFERENT = [
     ("(gap (mrelu (scale (gap G) A)))", "(* (gap G) (gap (mrelu A)))", {}),
     ("(gap (mrelu (m* A G)))", "(gap (m* A (mrelu G)))", {"nonneg": ""}),
+    ("(gap (mrelu (scale (gap G) (m+ A (mrelu G)))))", "(* (relu (gap G)) (gap (m+ A (mrelu G))))", {"nonneg": ""}),
+    ("(gap (mrelu (scale (gap G) (m+ A G))))", "(* (relu (gap G)) (gap (m+ A G)))", {}),
     ("(relu (- (gap G) (gap A)))", "0.0", {}),
     ("(scale (/ (gap A) (gap A)) A)", "A", {"nonneg": ""}),
     ("(scale (/ (gap G) (gap G)) G)", "G", {}),
