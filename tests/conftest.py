@@ -14,6 +14,7 @@ import torch
 from sycam.images import ImageSet, load_images
 from sycam.network import Network, load_network
 
+collect_ignore_glob = ["*conftest.py"]  # several of one name hold no doctests, and would be taken for one module
 torch.set_num_threads(1)  # pytest-xdist already uses the cores
 pytest.register_assert_rewrite("referees", "stores")  # helpers with assertions, which say by how much they fail
 
