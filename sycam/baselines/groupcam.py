@@ -28,6 +28,8 @@ def group_cam(view: View) -> Tensor:
     made of masks at image size, and rectified there. In an image too small for a blur of 51×51 pixels the kernel is the largest
     that reflects at the border.
     """
+    from torchvision.transforms.functional import gaussian_blur  # takes a second to load, which no other CAM needs
+
     images, network, A = view.images, view.network, view.A
     height, width = images.shape[-2:]
     weighted = view["G"].mean((2, 3), keepdim=True) * A
@@ -35,8 +37,6 @@ def group_cam(view: View) -> Tensor:
     threshold = masks.flatten(2).quantile(QUANTILE, 2)[:, :, None, None]
     masks = torch.where(masks > threshold, masks, 0)
     radius = [min(RADIUS, side - 1) for side in (width, height)]
-    from torchvision.transforms.functional import gaussian_blur  # takes a second to load, which no other CAM needs
-
     blurred = gaussian_blur(images, [2 * r + 1 for r in radius], [SIGMA, SIGMA])
     plain = view.of_class(network.logits(blurred).softmax(1))[:, 0]  # [N]
     varying = masks.flatten(2).amax(2) > masks.flatten(2).amin(2)

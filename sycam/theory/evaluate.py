@@ -16,7 +16,7 @@ from torch import Tensor
 from sycam.errors import SycamError
 from sycam.heatmap import post
 from sygus import BOOL, INT, REAL, Context, Function, Operator, Term, Variable, expand
-from sygus.core import core_function
+from sygus.core import is_core
 from sygus.terms import Literal, fold, subterms
 
 from .operators import CAM, MAP
@@ -73,7 +73,7 @@ class Evaluator:
         owner: Function | Operator = operator or symbol
         if owner.body is not None:
             return fold(owner.body, self._visit, {Term(v): arg for v, arg in zip(owner.variables, args, strict=True)})
-        if core_function(symbol.name, symbol.parameters) != symbol:
+        if not is_core(symbol):
             raise SycamError(f"{symbol.name!r} has no value on tensors: it is neither a core function nor an operator")
         return core_tensor(symbol.name, args)
 

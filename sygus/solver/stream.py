@@ -15,7 +15,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..constants import is_any_constant
-from ..core import core_function
+from ..core import is_core
 from ..errors import SygusError
 from ..grammar import Grammar
 from ..terms import BOOL, INT, REAL, Function, Literal, Sort, Term, Variable, expand, subterms
@@ -62,7 +62,7 @@ class _Describer:
                     raise SygusError(f"cvc5 cannot enumerate {production}: its body has more than {LARGEST} nodes")
                 bodies[-1].append((body, template.holes))
         symbols = (t.symbol for rules in bodies for body, _ in rules for t in subterms(body))
-        self.pointwise = all(s == core_function(s.name, s.parameters) for s in symbols if isinstance(s, Function))
+        self.pointwise = all(is_core(s) for s in symbols if isinstance(s, Function))
         productions = [
             [index, *self._body(body), [self.holes[hole] for hole in holes]]
             for index, rules in enumerate(bodies) for body, holes in rules
@@ -110,7 +110,7 @@ class _Describer:
 
     def _native(self, term: Term, symbol: Function) -> bool:
         """Whether cvc5 may take `term` for what it understands by its symbol."""
-        if symbol != core_function(symbol.name, symbol.parameters) or symbol.name not in _ARITHMETIC | _LOGIC:
+        if not is_core(symbol) or symbol.name not in _ARITHMETIC | _LOGIC:
             return False
         if symbol.name in _ARITHMETIC or self.pointwise:
             return True
