@@ -5,8 +5,8 @@
 from sycam.terminals import gradients, head, masking, deeplift, shapley, opti, noise, relevance
 
 # isort: on
+from sycam.job import TerminalSettings
 from sycam.terminals.registry import TERMINALS, Terminal, register_terminal, terminal
-from sycam.terminals.settings import TerminalSettings
 from sycam.terminals.view import View
 
 __all__ = [

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from torch import Tensor
 
 from sycam.errors import SycamError
-from sycam.terminals.settings import TerminalSettings
+from sycam.job import TerminalSettings
 
 if TYPE_CHECKING:
     from sycam.terminals.view import View

@@ -7,9 +7,9 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from sycam.job import TerminalSettings
 from sycam.network.network import Network
 from sycam.terminals.registry import terminal
-from sycam.terminals.settings import TerminalSettings
 
 
 class View:

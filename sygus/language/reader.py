@@ -22,19 +22,27 @@ def read_file(path: Path | str, theory: Theory = CORE) -> Problem:
     Raises:
         SygusError: if it cannot be read, is too long, cannot be decoded, parsed or resolved, with the place.
     """
+    return read(text_of(path), str(path), theory)
+
+
+def text_of(path: Path | str) -> str:
+    """The text of the file at `path`.
+
+    Raises:
+        SygusError: if it cannot be read, is too long, or is not UTF-8.
+    """
     try:
         with Path(path).open("rb") as file:
             data = file.read(4 * LONGEST + 1)  # no character takes more than four bytes
         if len(data) > 4 * LONGEST:
             raise SygusError(f"{path} has more than {LONGEST:,} characters, the most that are read")
-        text = data.decode("utf-8")
+        return data.decode("utf-8")
     except OSError as error:
         raise SygusError(f"cannot read {path}: {error.strerror}") from None
     except UnicodeDecodeError as error:
         raise SygusError(
             f"{path} is not UTF-8: byte {error.start} is {error.object[error.start]:#04x}; save it as UTF-8"
         ) from None
-    return read(text, str(path), theory)
 
 
 def read(text: str, file: str = "<text>", theory: Theory = CORE) -> Problem:

@@ -16,9 +16,9 @@ from torch import Tensor, nn
 from sycam.baselines import BASELINES
 from sycam.cams import cam_from_text, known_cams
 from sycam.heatmap import post
+from sycam.job import TerminalSettings
 from sycam.network import Network
 from sycam.run.result import cam_heatmaps
-from sycam.terminals.settings import TerminalSettings
 
 TOLERANCE = 1e-4
 IMAGES = {"mobilenet_v2": "photos", "resnet20_cifar10": "cifar_photos", "small_vgg_tiny20": "tiny_photos"}

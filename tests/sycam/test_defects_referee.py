@@ -17,12 +17,12 @@ from torch import Tensor, nn
 from sycam.baselines import BASELINES
 from sycam.cams import cam_from_text, known_cams
 from sycam.heatmap import post
+from sycam.job import TerminalSettings
 from sycam.metrics.query import Query
 from sycam.metrics.registry import metric
 from sycam.network import Network, Preprocessing
 from sycam.run.result import cam_heatmaps
 from sycam.terminals import View, masking, noise
-from sycam.terminals.settings import TerminalSettings
 from sycam.theory import Evaluator
 
 grad_cam = pytest.importorskip("pytorch_grad_cam", reason="grad-cam is in the extra `referee`")

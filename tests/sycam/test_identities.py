@@ -18,12 +18,12 @@ from torch import Tensor, nn
 from sycam.cams import cam_from_text, known_cams
 from sycam.errors import SycamError
 from sycam.images import ImageSet
+from sycam.job import TerminalSettings
 from sycam.network import Network, Preprocessing, linear_head
 from sycam.run.result import cam_heatmaps
 from sycam.terminals import View
 from sycam.terminals.deeplift import contributions
 from sycam.terminals.head import ablated, kept
-from sycam.terminals.settings import TerminalSettings
 from sycam.terminals.shapley import sampled_shapley, shapley
 from sycam.theory import Evaluator, heatmaps_of
 

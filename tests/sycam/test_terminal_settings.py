@@ -28,10 +28,10 @@ GRAMMAR = """(set-logic ALL)(declare-sort Map 0)(declare-fun gap (Map) Real)(dec
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"shap_orderings": 1}, "shap-orderings must be a whole number, at least 2, not 1"),
-        ({"noise_samples": 2.5}, "noise-samples must be a whole number, at least 1, not 2.5"),
-        ({"noise_level": -0.1}, "noise-level must be a finite number, at least 0, not -0.1"),
-        ({"opti_rate": float("nan")}, "opti-rate must be a finite number, at least 0, not nan"),
+        ({"shap_orderings": 1}, "shap_orderings must be a whole number, at least 2, not 1"),
+        ({"noise_samples": 2.5}, "noise_samples must be a whole number, at least 1, not 2.5"),
+        ({"noise_level": -0.1}, "noise_level must be a finite number, at least 0, not -0.1"),
+        ({"opti_rate": float("nan")}, "opti_rate must be a finite number, at least 0, not nan"),
         ({"seed": -1}, "seed must be a whole number, at least 0, not -1"),
         ({"seed": True}, "seed must be a whole number, at least 0, not True"),
     ],
