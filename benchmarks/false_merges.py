@@ -2,7 +2,7 @@
 
     python benchmarks/false_merges.py       # a million checks a grammar, about five minutes
 
-A check is one merge at one valuation: the merged term and its representative are evaluated by `sygus.equivalence.exact`, in
+A check is one merge at one valuation: the merged term and its representative are evaluated by `sygus.semantics.exact`, in
 rational numbers, with division total. It shares nothing with the fingerprints (arrays modulo a prime) and nothing with the proofs
 (scalar forms). Valuations are drawn here: small rationals that satisfy the assumptions, on axes of one to three entries, with
 dead channels, zero maps, equal entries and sums of zero among them.
@@ -19,7 +19,7 @@ from itertools import product
 from subjects import SUBJECTS, Subject, machine, subject
 
 from sygus import Enumerator, Equivalence, Merge, Solver, Variable
-from sygus.equivalence import exact
+from sygus.semantics import exact
 
 SIZES = {"gradient": 8, "pixelwise": 8, "six": 6}
 

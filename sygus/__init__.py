@@ -23,9 +23,10 @@ from .learners.distinct import Distinct
 from .learners.findsynth import FindSynth
 from .learners.learner import LEARNERS, Candidate, ClassLearner, Learner, learner
 from .learners.uniform import Uniform
+from .semantics.interpret import Context, Input, assumptions
 from .solver.process import Solver
 from .terms import BOOL, INT, REAL, Function, Sort, Term, Variable, expand
-from .theory import CORE, Context, Input, Operator, Theory, assumptions
+from .theory import CORE, Operator, Theory
 
 __all__ = [
     "BOOL", "CORE", "INT", "LEARNERS", "REAL", "Candidate", "ClassLearner", "Context", "Counts", "Distinct",

@@ -16,7 +16,7 @@ from sycam.metrics.plugin import installed_metrics
 from sycam.metrics.registry import METRICS
 from sycam.terminals import TERMINALS
 from sycam.theory import OPERATORS
-from sygus.core import NAMES
+from sygus.core import FUNCTIONS
 
 from . import console, options
 
@@ -85,7 +85,7 @@ def _operators() -> list[dict[str, str]]:
         for o in OPERATORS.values()
     ]
     meaning = "SyGuS-IF's own: no declare-fun. x / 0 = 0; sqrt is of the positive part"
-    return [*rows, {"name": " ".join(sorted(NAMES)), "signature": "core", "meaning": meaning}]
+    return [*rows, {"name": " ".join(sorted(FUNCTIONS)), "signature": "core", "meaning": meaning}]
 
 
 def _cams() -> list[dict[str, str]]:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from sycam.errors import OracleError, SycamError, asked_about
 from sycam.metrics.query import Query
-from sygus.solver.lines import LineProcess
+from sygus.solver.messages import LineProcess
 
 from .exchange import TENSORS, Exchange
 

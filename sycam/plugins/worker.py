@@ -16,7 +16,7 @@ from torch import Tensor
 from sycam.errors import OracleError, SycamError
 from sycam.metrics.plugin import load_oracle
 from sycam.metrics.query import Query
-from sygus.solver.confine import end_with_parent
+from sygus.solver.messages import end_with_parent
 
 from .exchange import read_tensor
 

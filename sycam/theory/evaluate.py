@@ -7,37 +7,119 @@ costs little beside the network, and proportional terms give one heatmap, bit fo
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from functools import reduce
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial, reduce
+from itertools import combinations, pairwise
 
 import torch
 from torch import Tensor
 
 from sycam.errors import SycamError
 from sycam.heatmap import post
-from sygus import BOOL, INT, REAL, Context, Function, Operator, Term, Variable, expand
-from sygus.core import is_core
-from sygus.terms import Literal, fold, subterms
+from sygus import BOOL, INT, REAL, Context, Function, Operator, Term, expand
+from sygus.core import described
+from sygus.semantics.interpret import Domain, interpret
+from sygus.terms import fold, subterms
 
 from .operators import CAM, MAP
 
 _CONTEXT = Context(CAM)
 
 
-class Evaluator:
+def _divided(a: Tensor, b: Tensor) -> Tensor:
+    zero = b == 0
+    return torch.where(zero, 0, a / torch.where(zero, 1, b))
+
+
+def _div(a: Tensor, b: Tensor) -> Tensor:
+    """SMT-LIB's div, whose remainder is never negative; total, x div 0 = 0."""
+    positive = torch.where(b == 0, 1, b.abs())
+    return torch.where(b == 0, 0, b.sign() * torch.div(a, positive, rounding_mode="floor"))
+
+
+def _folded(step: Callable[[Tensor, Tensor], Tensor]) -> Callable[..., Tensor]:
+    return lambda *args: reduce(step, args)
+
+
+def _chain(relation: Callable[[Tensor, Tensor], Tensor]) -> Callable[..., Tensor]:
+    return lambda *args: reduce(torch.bitwise_and, [relation(a, b) for a, b in pairwise(args)])
+
+
+CORE: dict[str, Callable[..., Tensor]] = {
+    "+": _folded(torch.add),
+    "-": lambda first, *rest: reduce(torch.sub, rest, first) if rest else -first,
+    "*": _folded(torch.mul),
+    "/": _folded(_divided),
+    "abs": torch.abs,
+    "div": _folded(_div),
+    "mod": lambda a, b: a - b * _div(a, b),
+    "exp": torch.exp,
+    "sqrt": lambda a: a.clamp_min(0).sqrt(),
+    "to_real": lambda a: a.double(),
+    "to_int": lambda a: a.floor().long(),
+    "is_int": lambda a: a == a.floor(),
+    "<": _chain(torch.lt),
+    "<=": _chain(torch.le),
+    ">": _chain(torch.gt),
+    ">=": _chain(torch.ge),
+    "=": _chain(torch.eq),
+    "distinct": lambda *args: reduce(torch.bitwise_and, [a != b for a, b in combinations(args, 2)]),
+    "ite": torch.where,
+    "and": _folded(torch.bitwise_and),
+    "or": _folded(torch.bitwise_or),
+    "xor": _folded(torch.bitwise_xor),
+    "=>": lambda *args: reduce(lambda right, left: ~left | right, args[-2::-1], args[-1]),
+    "not": torch.bitwise_not,
+}
+"""The core functions on tensors that broadcast."""
+
+
+def _along(
+    reduction: Callable[..., Tensor], of_constant: Callable[[Tensor, int], Tensor] = lambda value, size: value
+) -> Callable[[Tensor, int, int], Tensor]:
+    """A reduction of an axis of `size` entries, along which the value may have one: then it is constant."""
+
+    def reduced(value: Tensor, axis: int, size: int) -> Tensor:
+        constant = value.shape[axis] == 1 and size > 1
+        return of_constant(value, size) if constant else reduction(value, axis, keepdim=True)
+
+    return reduced
+
+
+def _softmax(value: Tensor, axis: int, size: int) -> Tensor:
+    shape = list(value.shape)
+    shape[axis] = size
+    return value.expand(shape).softmax(axis)
+
+
+REDUCTIONS: dict[str, Callable[[Tensor, int, int], Tensor]] = {
+    "mean": _along(torch.mean),
+    "sum": _along(torch.sum, lambda value, size: value * size),
+    "max": _along(torch.amax),
+    "min": _along(torch.amin),
+    "std": _along(partial(torch.std, correction=0), lambda value, size: torch.zeros_like(value)),
+    "softmax": _softmax,
+}
+"""The reductions: of a value [B, K or 1, P or 1], an axis (-2 channels, -1 pixels) and the size of that axis."""
+
+
+class Evaluator(Domain[Tensor]):
     """Terms over one batch of images.
 
     Args:
         terminals: by name; a Map [B, K, h, w], a channel Real [B, K], a scalar [B, 1].
 
     >>> A = torch.tensor([[[[1.0, 3.0]], [[0.0, 0.0]]]])  # one image, two channels, 1×2 pixels
-    >>> from sygus import read_term
+    >>> from sygus import Variable, read_term
     >>> term = read_term("(/ (gap A) (gap A))", [Variable("A", MAP)], {}, CAM)
     >>> Evaluator({"A": A}).value(term).flatten().tolist()
     [1.0, 0.0]
     """
 
+    core, reductions = CORE, REDUCTIONS
+
     def __init__(self, terminals: Mapping[str, Tensor]) -> None:
+        super().__init__(_CONTEXT)
         terminals = {n: v.double() if v.is_floating_point() else v for n, v in terminals.items()}
         activations = terminals["A"]  # [B, K, h, w]
         self.batch, self.channels, self.height, self.width = activations.shape
@@ -49,104 +131,30 @@ class Evaluator:
 
     def value(self, term: Term) -> Tensor:
         """The value of `term`: [B, K or 1, P or 1]. Kept, and shared with later terms, until `forget`."""
-        return fold(term, self._visit, self._memo)
+        return interpret(term, self, self._memo)
 
     def forget(self) -> None:
         """Drops all values kept."""
         self._memo.clear()
 
-    def _visit(self, term: Term, args: tuple[Tensor, ...]) -> Tensor:
-        symbol = term.symbol
-        if isinstance(symbol, Literal):
-            dtype = torch.bool if term.sort == BOOL else torch.int64 if term.sort == INT else self.dtype
-            value = bool(symbol.value) if term.sort == BOOL else float(symbol.value)
-            return torch.full((1, 1, 1), value, dtype=dtype, device=self.device)
-        if isinstance(symbol, Variable):
-            if symbol.name not in self.terminals:
-                raise SycamError(f"term uses {symbol.name!r}, which was not computed; given are {sorted(self.terminals)}")
-            return self.terminals[symbol.name]
-        if not isinstance(symbol, Function):
-            raise SycamError(f"a quantifier has no value on tensors: {symbol.name}")
-        operator = _CONTEXT.operator(term)
-        if operator is not None and operator.reduction is not None:
-            return self._reduce(operator.reduction, operator.axis - 2, args[0])
-        owner: Function | Operator = operator or symbol
-        if owner.body is not None:
-            return fold(owner.body, self._visit, {Term(v): arg for v, arg in zip(owner.variables, args, strict=True)})
-        if not is_core(symbol):
-            raise SycamError(f"{symbol.name!r} has no value on tensors: it is neither a core function nor an operator")
-        return core_tensor(symbol.name, args)
+    def literal(self, term: Term) -> Tensor:
+        dtype = torch.bool if term.sort == BOOL else torch.int64 if term.sort == INT else self.dtype
+        value = bool(term.value) if term.sort == BOOL else float(term.value)
+        return torch.full((1, 1, 1), value, dtype=dtype, device=self.device)
 
-    def _reduce(self, kind: str, axis: int, value: Tensor) -> Tensor:
-        """A reduction over `axis` (-2 channels, -1 pixels), along which `value` may be constant."""
-        count = self.sizes[axis]
-        if kind == "softmax":
-            shape = list(value.shape)
-            shape[axis] = count
-            return value.expand(shape).softmax(axis)
-        if value.shape[axis] == 1 and count > 1:
-            return value * count if kind == "sum" else torch.zeros_like(value) if kind == "std" else value
-        if kind == "std":
-            return torch.std(value, axis, correction=0, keepdim=True)
-        if kind in ("max", "min"):
-            return value.amax(axis, keepdim=True) if kind == "max" else value.amin(axis, keepdim=True)
-        return value.sum(axis, keepdim=True) if kind == "sum" else value.mean(axis, keepdim=True)
+    def variable(self, term: Term) -> Tensor:
+        if term.name not in self.terminals:
+            raise SycamError(f"term uses {term.name!r}, which was not computed; given are {sorted(self.terminals)}")
+        return self.terminals[term.name]
 
+    def reduced(self, operator: Operator, value: Tensor) -> Tensor:
+        assert operator.reduction is not None
+        return self.reductions[operator.reduction](value, operator.axis - len(self.sizes), self.sizes[operator.axis])
 
-def core_tensor(name: str, args: Sequence[Tensor]) -> Tensor:
-    """The core function `name` on tensors that broadcast; division is total, `sqrt` is of the positive part."""
-    first, rest = args[0], args[1:]
-    if name == "-" and not rest:
-        return -first
-    if name in ("+", "-", "*", "/"):
-        for other in rest:
-            if name == "/":
-                zero = other == 0
-                first = torch.where(zero, 0, first / torch.where(zero, 1, other))
-            else:
-                first = first + other if name == "+" else first - other if name == "-" else first * other
-        return first
-    if name == "ite":
-        return torch.where(first, rest[0], rest[1])
-    if name in ("abs", "exp"):
-        return first.abs() if name == "abs" else first.exp()
-    if name == "sqrt":
-        return first.clamp_min(0).sqrt()
-    if name == "to_real":
-        return first.double()
-    if name == "to_int":
-        return first.floor().long()
-    if name == "is_int":
-        return first == first.floor()
-    if name in ("div", "mod"):
-        for other in rest:
-            positive = torch.where(other == 0, 1, other.abs())
-            quotient = torch.where(other == 0, 0, other.sign() * torch.div(first, positive, rounding_mode="floor"))
-            first = quotient if name == "div" else first - other * quotient
-        return first
-    if name == "not":
-        return ~first
-    if name == "distinct":
-        return _all([a != b for i, a in enumerate(args) for b in args[i + 1 :]])
-    if name in ("<", "<=", ">", ">=", "="):
-        compare = {"<": torch.lt, "<=": torch.le, ">": torch.gt, ">=": torch.ge, "=": torch.eq}[name]
-        return _all([compare(a, b) for a, b in zip(args, rest, strict=False)])
-    if name == "=>":
-        result = args[-1]
-        for condition in reversed(args[:-1]):
-            result = ~condition | result
-        return result
-    result = first
-    for other in rest:
-        result = result & other if name == "and" else result | other if name == "or" else result ^ other
-    return result
-
-
-def _all(conditions: list[Tensor]) -> Tensor:
-    result = conditions[0]
-    for condition in conditions[1:]:
-        result = result & condition
-    return result
+    def unknown(self, term: Term, args: tuple[Tensor, ...]) -> Tensor:
+        if not isinstance(term.symbol, Function):
+            raise SycamError(f"a quantifier has no value on tensors: {term.name}")
+        raise SycamError(f"{term.name!r} has no value on tensors: it is neither a core function nor an operator")
 
 
 def localisation(terms: Sequence[Term], evaluator: Evaluator) -> Tensor:
@@ -177,10 +185,11 @@ def localisation(terms: Sequence[Term], evaluator: Evaluator) -> Tensor:
 
 def _defined(term: Term, evaluator: Evaluator) -> Tensor:
     """Where no sub-term is NaN, [B] Bool. A comparison hides NaN (the ReLU of inf - inf is 0), so the sums do not tell; one looks
-    into terms with `exp` alone, the one function that overflows. Of an `ite` on what is one for the whole image, such as its
+    into terms with a function that overflows, such as `exp`, alone. Of an `ite` on what is one for the whole image, such as its
     class, only the branch that is taken counts."""
     expanded = expand(term)
-    if not any(part.name == "exp" and part.args for part in subterms(expanded)):
+    known = [described(part.symbol) for part in subterms(expanded) if isinstance(part.symbol, Function)]
+    if not any(function is not None and function.overflows for function in known):
         return torch.ones(evaluator.batch, dtype=torch.bool, device=evaluator.device)
 
     def visit(part: Term, args: tuple[Tensor, ...]) -> Tensor:

@@ -15,7 +15,7 @@ from sycam.errors import OracleError, SycamError, Unavailable
 from sycam.oracle import Drawable
 from sycam.theory import CAM
 from sygus import Term, expand
-from sygus.solver.wire import decode, encode
+from sygus.solver.messages import decode, encode
 
 Key = tuple[str, int]
 """A unit of images: the set that it belongs to, and its number in it."""

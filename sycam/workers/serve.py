@@ -7,7 +7,7 @@ import sys
 from multiprocessing.connection import Connection
 from types import FrameType
 
-from sygus.solver.confine import end_with_parent
+from sygus.solver.messages import end_with_parent
 
 from .message import pack_parts
 from .pool import OUT_OF_MEMORY

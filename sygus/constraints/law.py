@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from ..core import apply
 from ..errors import Place
 from ..language.problem import Problem
-from ..terms import BOOL, Binder, Function, Literal, Term, Variable, expand, fold, substitute, subterms
-from ..theory import Context
+from ..semantics.interpret import Context
+from ..terms import BOOL, INT, REAL, Binder, Function, Literal, Term, Variable, expand, fold, substitute, subterms
 
 TRUE = Term(Literal(True, BOOL))
 _bound = itertools.count()
@@ -82,6 +82,11 @@ class Law:
                         found[term.args, ()] = None
         return list(found)
 
+    def level(self, argument: Term, context: Context) -> int:
+        """Over how many axes `argument` may vary, an application of the function over as many as its sort allows."""
+        highest = context.theory.sorts.get(self.function.result, len(context.theory.axes))
+        return context.level(argument, {term: highest for term in subterms(argument) if term.symbol == self.function})
+
     def inputs(self) -> list[Variable]:
         """The declared variables that the law speaks of."""
         return [t.symbol for t in subterms(self.term) if isinstance(t.symbol, Variable)]
@@ -104,6 +109,33 @@ def laws(problem: Problem) -> list[Law]:
                 )
                 raise problem.error(message, law.place)
     return found
+
+
+def check_laws(laws: Sequence[Law], context: Context, problem: Problem) -> None:
+    """Refuses laws that cannot be verified, and those that apply the function to what it cannot be given.
+
+    Raises:
+        SygusError: a sort that is neither the core's nor the theory's; an argument that varies over more axes than its variable
+            (a channel's real for a number of the whole tensor), or stands for the size of an axis and is not that size.
+    """
+    for law in laws:
+        for term in subterms(law.term):
+            if term.sort not in (BOOL, INT, REAL, *context.theory.sorts):
+                raise problem.error(f"constraints over {term.sort} are not verified yet: {term}", law.place)
+        for args, _ in law.applications(context):
+            for variable, arg in zip(law.variables, args, strict=True):
+                known = context.inputs.get(variable.name)
+                if known is None or arg is Term(variable):
+                    continue
+                if known.size_of is not None:
+                    message = f"{variable.name!r} is the size of an axis and nothing else: {arg} cannot stand for it"
+                    raise problem.error(message, law.place)
+                if law.level(arg, context) > known.level:
+                    axis = context.theory.axes[known.level]
+                    message = (
+                        f"{arg} varies over each {axis}, and the argument {variable.name!r} of {law.function.name!r} does not"
+                    )
+                    raise problem.error(message, law.place)
 
 
 def _open(term: Term, problem: Problem) -> Term:

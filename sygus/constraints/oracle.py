@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from ..equivalence.fingerprint import Points
+from ..equivalence.separation import Point, Separation
+from ..semantics.interpret import Context
 from ..solver.process import Claim, Solver
 from ..terms import Term, subterms
-from ..theory import Context
-from .counterexample import Counterexample, at_points, by_model
 from .hypotheses import UnderHypotheses
 from .law import TRUE, Law, Obligation
 
@@ -27,7 +27,7 @@ class Verdict(NamedTuple):
 
     status: str
     law: Law | None = None
-    counterexample: Counterexample | None = None
+    counterexample: Point | None = None
     reason: str = ""
 
 
@@ -87,13 +87,16 @@ class ConstraintOracle:
     solver: Solver
     seed: int = 0
     counts: LawCounts = field(default_factory=LawCounts)
-    counterexamples: list[Counterexample] = field(default_factory=list)
+    counterexamples: list[tuple[Law, Point]] = field(default_factory=list)
     unproved: list[Unproved] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.context.check(*(law.term for law in self.laws))
         inputs = dict.fromkeys(v for law in self.laws for v in law.inputs())
-        self.points = Points(self.context, list(inputs), self.seed)
+        points = Points(self.context, list(inputs), self.seed)
+        self._searches = [Separation(self.context, law.inputs(), self.solver, points=points) for law in self.laws]
+        depth = len(self.context.theory.axes)
+        self._sizes = [(1,) * depth, (1,) * (depth - 1) + (2,), (2,) * depth] if depth else [()]
         self._views: dict[tuple[Term, ...], UnderHypotheses] = {}
         self._verdicts: dict[Term, Verdict] = {}
 
@@ -109,27 +112,27 @@ class ConstraintOracle:
 
     def _screened(self, candidate: Term) -> Verdict | None:
         """A verdict without cvc5, for most of those that break a law."""
-        for known in self.counterexamples:
-            if known.breaks(candidate, self.context):
+        for law, point in self.counterexamples:
+            if point.separates(law.of(candidate), TRUE, self.context):
                 self.counts.at_counterexamples += 1
-                return _broken(known)
-        for law in self.laws:
-            for found in at_points(law, candidate, self.points):
-                if found.breaks(candidate, self.context):
-                    self.counts.at_points += 1
-                    return _broken(found)
+                return _broken(law, point)
+        for law, search in zip(self.laws, self._searches, strict=True):
+            found = search.at_points(law.of(candidate), TRUE)
+            if found is not None:
+                self.counts.at_points += 1
+                return _broken(law, found)
         return None
 
     def _decided(self, candidate: Term) -> Verdict:
         undecided: Verdict | None = None
-        for law in self.laws:
+        for law, search in zip(self.laws, self._searches, strict=True):
             failed = self._unproved(law, candidate)
             if failed is None:
                 continue
-            found = by_model(law, candidate, self.context, self.solver)
+            found = search.where_different(law.of(candidate), TRUE, self._sizes)
             if found is not None:
-                self.counterexamples.append(found)
-                return _broken(found)
+                self.counterexamples.append((law, found))
+                return _broken(law, found)
             self.unproved.append(failed)
             reason = f"neither proved nor refuted: the constraint at {law.place} ({failed.reason})"
             undecided = undecided or Verdict("undecided", law, None, reason)
@@ -140,7 +143,7 @@ class ConstraintOracle:
         for obligation in law.obligations(candidate, self.context):
             view = self._view(law, obligation)
             scalar = view.scalar(obligation.conclusion)
-            claim = Claim(scalar, TRUE, tuple(view.facts(scalar)))
+            claim = Claim(scalar, TRUE, tuple(view.signs.facts(scalar)))
             verdict = self._asked(claim)
             if verdict != "equal" and (order := view.order(scalar)):
                 claim = Claim(scalar, TRUE, (*claim.facts, *order))
@@ -165,6 +168,5 @@ class ConstraintOracle:
         return view
 
 
-def _broken(found: Counterexample) -> Verdict:
-    reason = f"breaks the constraint at {found.law.place} where {found}"
-    return Verdict("broken", found.law, found, reason)
+def _broken(law: Law, point: Point) -> Verdict:
+    return Verdict("broken", law, point, f"breaks the constraint at {law.place} where {point}")

@@ -14,15 +14,15 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..core import apply
+from ..semantics.exact import Tensor
+from ..semantics.interpret import Context
+from ..semantics.residues import Pair
 from ..solver.process import Claim, Solver
-from ..terms import Sort, Term, Variable, real
-from ..theory import Context
+from ..terms import Sort, Term, Variable
 from .abstraction import Abstraction
-from .exact import Tensor
-from .fingerprint import Pair, Points
+from .fingerprint import Points
 from .lemmas import Lemmas, Shape, shape
-from .refutation import Point, Refutation, differ
+from .separation import Point, Separation, differ
 
 BATCH = 4096
 """Terms whose fingerprints are taken at once."""
@@ -111,9 +111,9 @@ class Equivalence:
 
     def __post_init__(self) -> None:
         self.points = Points(self.context, self.inputs, self.seed)
-        self.abstraction = Abstraction(self.context, self._never_negative)
-        self.lemmas = Lemmas(self.solver, [self.abstraction.facts, self._more_facts])
-        self.refutation = Refutation(self.context, self.inputs, self.solver, self.seed)
+        self.abstraction = Abstraction(self.context, self.solver)
+        self.lemmas = Lemmas(self.solver, [self.abstraction.signs.facts, self._more_facts])
+        self.separation = Separation(self.context, self.inputs, self.solver, self.seed)
         self._firsts: dict[Sort, dict[int, Term]] = {}  # by fingerprint; most buckets hold one term for ever
         self._split: dict[tuple[Sort, int], _Bucket] = {}
         self._unrealised: set[Shape] = set()
@@ -198,11 +198,11 @@ class Equivalence:
     def claim(self, left: Term, right: Term) -> Claim:
         """What cvc5 is asked to prove two terms equal."""
         a, b = self.abstraction.scalar(left), self.abstraction.scalar(right)
-        return Claim(a, b, tuple(self._more_facts(a, b) or self.abstraction.facts(a, b)))
+        return Claim(a, b, tuple(self._more_facts(a, b) or self.abstraction.signs.facts(a, b)))
 
     def _more_facts(self, left: Term, right: Term) -> list[Term] | None:
         more = [*self.abstraction.order(left, right), *self.abstraction.extents(left, right)]
-        return [*self.abstraction.facts(left, right, *more), *more] if more else None
+        return [*self.abstraction.signs.facts(left, right, *more), *more] if more else None
 
     def _finer(self, bucket: _Bucket, term: Term) -> int:
         """The fingerprint of a term at more points; 0 in a bucket of one term, which does without."""
@@ -211,7 +211,7 @@ class Equivalence:
         found = bucket.finer.get(term)
         if found is None:
             bucket.forget()
-            found = bucket.finer[term] = self.refutation.fingerprint(term)
+            found = bucket.finer[term] = self.separation.fingerprint(term)
         return found
 
     def _values(self, bucket: _Bucket, term: Term) -> list[Tensor | None]:
@@ -219,7 +219,7 @@ class Equivalence:
         if not bucket.points:
             return []
         known = bucket.values.setdefault(term, [])
-        known += [self.refutation.value(point, term) for point in bucket.points[len(known) :]]
+        known += [point.value(term, self.context) for point in bucket.points[len(known) :]]
         return known
 
     def _may_equal(self, bucket: _Bucket, seen: tuple[int, list[Tensor | None]], rival: Term) -> bool:
@@ -263,11 +263,11 @@ class Equivalence:
         law = shape((claim.left, claim.right, *claim.facts))
         finer = bucket.finer.get(term)
         alike = finer is not None and finer == bucket.finer.get(rival)
-        point = None if law in self._unrealised else self.refutation.find(term, rival, alike)
+        point = None if law in self._unrealised else self.separation.find(term, rival, alike)
         if point is not None:
             self.counts.refuted += 1
             self.counterexamples.append(point)
-            if alike or self.refutation.fingerprint(term) == self.refutation.fingerprint(rival):
+            if alike or self.separation.fingerprint(term) == self.separation.fingerprint(rival):
                 bucket.points.append(point)
             return False
         self._unrealised.add(law)
@@ -277,8 +277,3 @@ class Equivalence:
         if self.on_undecided:
             self.on_undecided(self.undecided[-1])
         return False
-
-    def _never_negative(self, term: Term) -> bool:
-        """Whether cvc5 proves that a scalar term is at least zero under the assumptions."""
-        negative = apply("ite", apply("<", term, real(0)), real(1), real(0))
-        return self.solver.equal([Claim(negative, real(0), tuple(self.abstraction.facts(term)))]) == ["equal"]

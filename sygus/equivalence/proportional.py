@@ -6,6 +6,26 @@ So it tells that two whole expressions serve alike where proportions are all tha
 As in `classes.py`, terms are compared within buckets, only a proof puts two into one class, and a tensor that separates two
 tells later ones apart. The bucket of a term is a hash of its values at the random points, those of each point divided by the
 absolute value of the first that is not zero: proportional terms share it.
+
+What is proved is said of two symbolic places, so that a solver can prove it for tensors of all sizes. Terms c and d over the
+axes of a theory are *proportional* when, for every tensor that the context allows, there is one λ > 0 with d = λ·c at every
+place (with the axes channel and pixel: at every pixel of every channel). λ may depend on the tensor, not on the place. It is
+enough that for every two places i and j
+
+1. c(i)·d(j) = d(i)·c(j),
+2. c(i)·d(i) ≥ 0,
+3. c(i) = 0 exactly where d(i) = 0.
+
+Proof. Fix a tensor. If c is zero everywhere, so is d by 3, and λ = 1 will do. Otherwise c(j) ≠ 0 for some j; d(j) ≠ 0 by 3, and
+λ = d(j)/c(j) is positive by 2. By 1, d(i) = λ·c(i) for every i. ∎  The converse is plain. Claim 3 is needed for tensors on which
+one of the two is zero everywhere and the other is not: they satisfy 1 and 2. On all others it follows from 1.
+
+A tensor and two of its places give a value to each scalar variable below: what varies over the places has a variable for each of
+the two, what does not (a logit, a mean across channels) is shared. The solver proves the claims for all values of these
+variables, which is more than is needed, never less: two places of one channel, or one place taken twice, are values for which
+copies agree. An atom such as `mean-pixel[A·G]` is the value that one function of the tensor has at a place, so it is copied as
+a whole, under a name of its own; the variables within its key only say which function it is, and stay as they are. A fact holds
+at every place, and so for each copy.
 """
 
 from __future__ import annotations
@@ -18,15 +38,18 @@ from fractions import Fraction
 import numpy as np
 
 from ..core import apply
+from ..semantics import exact
+from ..semantics.interpret import interpret
+from ..semantics.residues import PRIME, Pair, invert
+from ..semantics.scalars import Instance
 from ..solver.process import Claim
-from ..terms import Term
-from . import exact
+from ..terms import BOOL, Literal, Term, real, substitute, subterms, variable
+from .abstraction import Abstraction
 from .classes import Equivalence, Merge, Undecided
-from .fingerprint import PRIME, Pair, invert
-from .instance import Instance
-from .refutation import Point
-from .two_places import ZERO, claims, whole_claim
+from .separation import Point
 
+ZERO = real(0)
+TRUE = Term(Literal(True, BOOL))
 RIVALS = 4  # at most so many of a bucket are compared with a term; one is there, or two, but where pairs stay undecided
 
 
@@ -149,24 +172,54 @@ class Proportional:
     def _refute(self, left: Term, right: Term) -> Point | None:
         """A small tensor on which the two are not proportional, where one is found."""
         axes = range(len(self.equivalence.context.theory.axes))
-        for sizes in [tuple(2 if axis == longer else 1 for axis in axes) for longer in reversed(axes)] or [()]:
-            instance = Instance(self.equivalence.context, sizes)
-            try:
-                formulas = [_out_of_proportion(instance, left, right), *instance.facts()]
-            except KeyError:  # an operator without a rational form
-                return None
-            model = self.equivalence.solver.model(formulas)
-            values = None if model is None else instance.tensors(self.equivalence.inputs, model)
-            if values is not None and self._separates(point := Point(values, sizes), left, right):
-                return point
-        return None
+        return self.equivalence.separation.by_model(
+            lambda instance: _out_of_proportion(instance, left, right),
+            lambda point: self._separates(point, left, right),
+            [tuple(2 if axis == longer else 1 for axis in axes) for longer in reversed(axes)] or [()],
+        )
 
     def _separates(self, point: Point, left: Term, right: Term) -> bool:
-        try:
-            a, b = (exact.evaluate(term, point.values, point.sizes, self.equivalence.context) for term in (left, right))
-        except exact.Inexact:
-            return False
-        return _direction(a, point.sizes) != _direction(b, point.sizes)
+        a, b = (point.value(term, self.equivalence.context) for term in (left, right))
+        return a is not None and b is not None and _direction(a, point.sizes) != _direction(b, point.sizes)
+
+
+def claims(left: Term, right: Term, abstraction: Abstraction) -> tuple[Claim, Claim]:
+    """What proves that two terms are proportional: claim 1, and claims 2 and 3 as one.
+
+    >>> from sygus import REAL, Context, Input, Theory
+    >>> context = Context(Theory(axes=("row",)), {"x": Input("x", REAL, 1), "y": Input("y", REAL, 0)}, positive=frozenset("y"))
+    >>> x, y = variable("x", REAL), variable("y", REAL)
+    >>> for claim in claims(x, apply("*", y, x), Abstraction(context)):
+    ...     print(claim.left, "=", claim.right, "if", *claim.facts)
+    (* ||x@1| (* y ||x@2|)) = (* (* y ||x@1|) ||x@2|) if (> y 0.0)
+    (and (>= (* ||x@1| (* y ||x@1|)) 0.0) (= (= ||x@1| 0.0) (= (* y ||x@1|) 0.0))) = true if (> y 0.0)
+    """
+    c, d = abstraction.scalar(left), abstraction.scalar(right)
+    extents = abstraction.extents(c, d)
+    known = [*abstraction.signs.facts(c, d, *extents), *extents]
+    (c1, d1, *facts1), (c2, d2, *facts2) = ([_at(place, term, abstraction) for term in (c, d, *known)] for place in (1, 2))
+    sign = apply(">=", apply("*", c1, d1), ZERO)
+    together = apply("=", apply("=", c1, ZERO), apply("=", d1, ZERO))
+    return (
+        Claim(apply("*", c1, d2), apply("*", d1, c2), tuple(dict.fromkeys([*facts1, *facts2]))),
+        Claim(apply("and", sign, together), TRUE, tuple(facts1)),
+    )
+
+
+def whole_claim(left: Term, right: Term, abstraction: Abstraction) -> Claim:
+    """The same as one claim, for a file."""
+    ratio, sign = claims(left, right, abstraction)
+    return Claim(apply("and", apply("=", ratio.left, ratio.right), sign.left), TRUE, ratio.facts)
+
+
+def _at(place: int, scalar: Term, abstraction: Abstraction) -> Term:
+    """A scalar term with a copy, for this place, of every variable that varies over the places."""
+    copies = {
+        leaf: variable(f"|{leaf.name}@{place}", leaf.sort)
+        for leaf in subterms(scalar)
+        if leaf.is_variable and abstraction.varies(leaf)
+    }
+    return substitute(scalar, copies) if copies else scalar
 
 
 def _proportions(pair: Pair) -> Pair:
@@ -188,8 +241,8 @@ def _direction(value: exact.Tensor, sizes: tuple[int, ...]) -> list[Fraction]:
 
 
 def _out_of_proportion(instance: Instance, left: Term, right: Term) -> Term:
-    """A formula that says: some place, or some two, break one of the three claims of `two_places.py`."""
-    c, d = instance.values(left), instance.values(right)
+    """A formula that says: some place, or some two, break one of the three claims."""
+    c, d = (instance.at_every_index(interpret(term, instance)) for term in (left, right))
     cases = []
     for i in c:
         cases.append(apply("<", apply("*", c[i], d[i]), ZERO))

@@ -6,7 +6,7 @@ from typing import Any
 
 from ..constants import SORTS as ENUMERABLE
 from ..constants import any_constant
-from ..core import NAMES as CORE_NAMES
+from ..core import FUNCTIONS
 from ..errors import nearest, shown
 from ..grammar import Grammar, Production
 from ..terms import LARGEST, Sort, Term, Variable, subterms
@@ -57,7 +57,7 @@ def _nonterminals(symbols: Symbols, node: GrammarDef, arguments: set[str]) -> di
         name = symbols.name(item.name)
         if name in nonterminals:
             raise symbols.error(f"nonterminal {shown(name)} is declared twice", item)
-        if name in arguments or name in symbols.problem.functions or name in CORE_NAMES:
+        if name in arguments or name in symbols.problem.functions or name in FUNCTIONS:
             raise symbols.error(f"nonterminal {shown(name)} has the name of an argument or a function: rename it", item)
         if name in symbols.problem.sorts or name in symbols.logic.sorts:
             raise symbols.error(f"nonterminal {shown(name)} has the name of a sort: rename it", item)

@@ -9,6 +9,7 @@ import re
 from dataclasses import dataclass
 from functools import lru_cache
 
+from ..core import FUNCTIONS
 from .signatures.arithmetic import INTEGERS, POWERS, TRANSCENDENTALS
 from .signatures.arrays import ARRAYS
 from .signatures.bitvectors import BIT_VECTORS, BITS_OF_INTEGERS
@@ -18,10 +19,6 @@ from .signatures.strings import STRINGS
 
 _THEORIES = "AX|UF|C|BV|FP|FF|DT|FS|S|IDL|RDL|(?:LIRA|NIRA|LIA|LRA|NIA|NRA)T?|A"
 _NAME = re.compile(rf"(?P<prefix>(?:HO_|CHC_)?(?:QF_)?)(?:(?P<all>ALL)|(?:SEP_)?(?P<theories>(?:{_THEORIES})*))")
-_BOOLEAN = ("=", "distinct", "ite", "and", "or", "xor", "=>", "not")
-_ARITHMETIC = ("+", "-", "*", "abs", "<", "<=", ">", ">=")
-_INTEGER = ("div", "mod")
-_MIXED = ("to_real", "to_int", "is_int")
 _ELSEWHERE = frozenset({
     "arccos", "bag", "fp", "piand", "pto", "roundTowardZero", "sep", "tuple", "wand", "forall", "exists", "true", "false",
 })  # fmt: skip
@@ -80,22 +77,22 @@ def logic(name: str) -> Logic | None:
     strings, higher = everything or "S" in theories, match["prefix"].startswith("HO_")
     sorts: dict[str, tuple[int, int]] = {"Bool": (0, 0), "BitVec": (0, 1)}
     tables: list[Signatures] = []
-    core = [*_BOOLEAN]
+    parts = {"boolean"}
     if integers or strings:
         sorts["Int"] = (0, 0)
     if reals:
         sorts["Real"] = (0, 0)
-        core.append("/")
+        parts.add("real")
     if integers or reals:
-        core.extend(_ARITHMETIC)
+        parts.add("arithmetic")
         tables.append(POWERS)
     if integers:
-        core.extend(_INTEGER)
+        parts.add("integer")
         tables.append(INTEGERS)
     if integers and reals:
-        core.extend(_MIXED)
+        parts.add("mixed")
     if transcendental:
-        core.extend(("exp", "sqrt"))
+        parts.add("transcendental")
         tables.append(TRANSCENDENTALS)
     if everything or (integers and "BV" in theories):
         tables.append(BITS_OF_INTEGERS)
@@ -104,8 +101,9 @@ def logic(name: str) -> Logic | None:
             tables.append(theory)
     for theory in tables:
         sorts.update(theory.sorts)
+    core = frozenset(name for name, function in FUNCTIONS.items() if function.part in parts)
     free = everything or higher or "UF" in theories
     return Logic(
-        name, sorts, frozenset(core), tuple(tables), "Int" if "Int" in sorts else "Real",
+        name, sorts, core, tuple(tables), "Int" if "Int" in sorts else "Real",
         functions=free, free_sorts=free or bool(theories & {"A", "AX", "DT", "FS"}), higher_order=higher,
     )  # fmt: skip

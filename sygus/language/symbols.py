@@ -6,8 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ..core import NAMES as CORE_NAMES
-from ..core import RESERVED, core_function
+from ..core import FUNCTIONS, RESERVED, core_function
 from ..errors import Place, SygusError, cut, nearest, shown
 from ..terms import BOOL, LARGEST_SORT, Function, Sort, Term, Variable, arrow, bit_vector
 from ..theory import CORE, Theory
@@ -81,7 +80,7 @@ class Symbols:
 
     def may_declare(self, name: str, token: Token) -> None:
         """Refuses a name that the logic has."""
-        if name in self._taken and name in CORE_NAMES:
+        if name in self._taken and name in FUNCTIONS:
             raise self.error(f"{shown(name)} is a core function and cannot be declared again", token)
         if name in self._taken:
             raise self.error(f"{shown(name)} belongs to another theory of SMT-LIB and cannot be declared: rename it", token)

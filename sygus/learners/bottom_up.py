@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from ..collection import no_collection
 from ..constants import constant_value, is_any_constant
-from ..core import COMMUTATIVE, is_core
+from ..core import described
 from ..costs import cheapest, check_costs
 from ..equivalence.classes import Equivalence, Merge
 from ..errors import SygusError
@@ -151,9 +151,14 @@ class Enumerator:
         template = self.grammar.template(production.body)
         body, holes = template.body, template.holes
         operator = self.equivalence.context.operator(body)
-        core = isinstance(body.symbol, Function) and is_core(body.symbol)
-        known = operator.commutative if operator else core and body.name in COMMUTATIVE
-        swaps = known and len(holes) == 2 and body.args == template.variables and holes[0] == holes[1]
+        known = operator or (described(body.symbol) if isinstance(body.symbol, Function) else None)
+        swaps = (
+            known is not None
+            and known.commutative
+            and len(holes) == 2
+            and body.args == template.variables
+            and holes[0] == holes[1]
+        )
         return _Rule(nonterminal, template, self.grammar.weight(production), swaps)
 
     def _rules_at(self, cost: int, free: bool) -> Iterator[_Rule]:

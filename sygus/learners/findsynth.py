@@ -17,7 +17,7 @@ from ..constants import constant, is_any_constant
 from ..costs import cheapest, check_costs
 from ..errors import SygusError
 from ..grammar import Grammar
-from ..solver.lines import LineProcess
+from ..solver.messages import LineProcess
 from ..solver.stream import describe
 from ..terms import BOOL, INT, Sort, Term, Value
 from .learner import Candidate

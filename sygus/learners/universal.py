@@ -7,8 +7,8 @@ from dataclasses import replace
 
 from ..equivalence.classes import Equivalence
 from ..grammar import Template
+from ..semantics.interpret import Input
 from ..terms import Sort, Term, Variable
-from ..theory import Input
 from .equations import Equation, Pattern
 
 VARIABLES = 8

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from ..core import apply
+from ..core import FUNCTIONS, Sign, apply, divide
 from ..terms import BOOL, REAL, Function, Literal, Term, fold, real, subterms, variable
 
 Fraction = tuple[Term, Term]
@@ -160,20 +160,16 @@ def _stripped(condition: Term, facts: tuple[Term, ...]) -> Term:
 
 
 def _is_positive(root: Term, facts: tuple[Term, ...]) -> bool:
-    """Whether a term is above 0 by its form: made of such terms with +, · and /, down to the facts."""
+    """Whether a term is above 0 by its form: made of such terms by functions that keep the sign, down to the facts."""
 
     def visit(term: Term, args: tuple[bool, ...]) -> bool:
         if isinstance(term.symbol, Literal):
             return term.sort == REAL and term.value > 0
         if term.sort == REAL and apply(">", term, ZERO) in facts:
             return True
-        return bool(args) and _is_one_of(term, "+", "*", "/") and all(args)
+        return bool(args) and FUNCTIONS[term.name].sign is Sign.KEPT and all(args)
 
     return root.sort == REAL and fold(root, visit, {})
-
-
-def _is_one_of(term: Term, *names: str) -> bool:
-    return isinstance(term.symbol, Function) and term.name in names
 
 
 def _is(term: Term, name: str) -> bool:
@@ -299,4 +295,6 @@ def _fraction(term: Term, args: tuple[Fraction, ...], facts: tuple[Term, ...]) -
         return apply("ite", apply("<", _times(n, whole), ZERO), apply("-", n), n), whole
     if name in ("=", "distinct"):
         return apply(name, *numerators), ONE
-    return apply(name, *numerators), whole
+    if FUNCTIONS[name].linear:
+        return apply(name, *numerators), whole
+    return apply(name, *(n if d is ONE else divide(n, d) for n, d in args)), ONE

@@ -10,8 +10,7 @@ from typing import Any, NamedTuple
 
 from ..errors import SygusError
 from ..terms import Term
-from .lines import LineProcess
-from .wire import encode
+from .messages import LineProcess, encode
 
 
 class Claim(NamedTuple):

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from fractions import Fraction
+from functools import reduce
+from itertools import combinations, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +17,48 @@ from pysmt.typing import BOOL as PYSMT_BOOL
 from pysmt.typing import REAL as PYSMT_REAL
 
 from ..core import apply
-from ..terms import BOOL, Literal, Term, fold
+from ..semantics.interpret import Context, Domain, interpret
+from ..terms import BOOL, Term
 from .crossmultiply import binary_divisions
 from .process import Claim
 
 
-class ToPysmt:
+def _chain(compare: str) -> Callable[..., Any]:
+    return lambda make, *args: make.And([getattr(make, compare)(a, b) for a, b in pairwise(args)])
+
+
+def _folded(function: str) -> Callable[..., Any]:
+    return lambda make, *args: reduce(getattr(make, function), args)
+
+
+def _quotient(make: Any, a: Any, b: Any) -> Any:
+    zero = make.Equals(b, make.Real(0))
+    return make.Ite(zero, make.Real(0), make.Div(a, make.Ite(zero, make.Real(1), b)))
+
+
+CORE: dict[str, Callable[..., Any]] = {
+    "+": lambda make, *args: make.Plus(*args),
+    "-": lambda make, *args: reduce(make.Minus, args if len(args) > 1 else (make.Real(0), *args)),
+    "*": lambda make, *args: make.Times(*args),
+    "/": _quotient,
+    "abs": lambda make, a: make.Ite(make.LT(a, make.Real(0)), make.Minus(make.Real(0), a), a),
+    "to_real": lambda make, a: a,
+    "<": _chain("LT"),
+    "<=": _chain("LE"),
+    ">": _chain("GT"),
+    ">=": _chain("GE"),
+    "=": _chain("EqualsOrIff"),
+    "distinct": lambda make, *args: make.And([make.Not(make.EqualsOrIff(a, b)) for a, b in combinations(args, 2)]),
+    "ite": lambda make, *args: make.Ite(*args),
+    "and": lambda make, *args: make.And(*args),
+    "or": lambda make, *args: make.Or(*args),
+    "xor": _folded("Xor"),
+    "=>": lambda make, *args: make.Implies(make.And(args[:-1]), args[-1]),
+    "not": lambda make, a: make.Not(a),
+}
+
+
+class ToPysmt(Domain[Any]):
     """Core terms as pysmt formulas of one environment; integers are taken for reals, as in `worker.py`.
 
     >>> from sygus.terms import REAL, variable
@@ -28,55 +67,30 @@ class ToPysmt:
     '((x + x) <= x)'
     """
 
+    core = CORE
+
     def __init__(self) -> None:
+        super().__init__(Context())
         self.environment = Environment()
         self._memo: dict[Term, Any] = {}
         self._names: dict[str, str] = {}
 
     def formula(self, root: Term) -> Any:
         """The pysmt node for `root`."""
-        return fold(binary_divisions(root), self._visit, self._memo)
+        return interpret(binary_divisions(root), self, self._memo)
 
-    def _visit(self, term: Term, args: tuple[Any, ...]) -> Any:
+    def literal(self, term: Term) -> Any:
         make = self.environment.formula_manager
-        if isinstance(term.symbol, Literal):
-            value = term.symbol.value
-            return make.Bool(bool(value)) if term.sort == BOOL else make.Real(Fraction(value))
-        if term.is_variable:
-            plain = re.sub(r"[|\\]", "_", term.name)
-            while self._names.setdefault(plain, term.name) != term.name:  # two names must not become one
-                plain += "_"
-            return make.Symbol(plain, PYSMT_BOOL if term.sort == BOOL else PYSMT_REAL)
-        name, first = term.name, args[0]
-        if name == "-":
-            return make.Minus(make.Real(0), first) if len(args) == 1 else self._left(make.Minus, args)
-        if name == "/":
-            zero = make.Equals(args[1], make.Real(0))
-            return make.Ite(zero, make.Real(0), make.Div(first, make.Ite(zero, make.Real(1), args[1])))
-        if name == "abs":
-            return make.Ite(make.LT(first, make.Real(0)), make.Minus(make.Real(0), first), first)
-        if name == "to_real":
-            return first
-        if name in ("<", "<=", ">", ">=", "="):
-            equal = make.Iff if term.args[0].sort == BOOL else make.Equals
-            compare = {"<": make.LT, "<=": make.LE, ">": make.GT, ">=": make.GE, "=": equal}[name]
-            return make.And([compare(a, b) for a, b in zip(args, args[1:], strict=False)])
-        if name == "distinct":
-            equal = make.Iff if term.args[0].sort == BOOL else make.Equals
-            return make.And([make.Not(equal(a, b)) for i, a in enumerate(args) for b in args[i + 1 :]])
-        if name == "=>":
-            return make.Implies(make.And(args[:-1]), args[-1])
-        if name == "xor":
-            return self._left(make.Xor, args)
-        functions = {"+": make.Plus, "*": make.Times, "and": make.And, "or": make.Or, "not": make.Not, "ite": make.Ite}
-        return functions[name](*args)
+        return make.Bool(bool(term.value)) if term.sort == BOOL else make.Real(Fraction(term.value))
 
-    @staticmethod
-    def _left(make: Any, args: tuple[Any, ...]) -> Any:
-        result = args[0]
-        for arg in args[1:]:
-            result = make(result, arg)
-        return result
+    def variable(self, term: Term) -> Any:
+        plain = re.sub(r"[|\\]", "_", term.name)
+        while self._names.setdefault(plain, term.name) != term.name:  # two names must not become one
+            plain += "_"
+        return self.environment.formula_manager.Symbol(plain, PYSMT_BOOL if term.sort == BOOL else PYSMT_REAL)
+
+    def applied(self, name: str, args: tuple[Any, ...]) -> Any:
+        return self.core[name](self.environment.formula_manager, *args)
 
 
 def refutation(claim: Claim) -> Term:

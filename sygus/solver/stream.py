@@ -18,12 +18,11 @@ from ..constants import is_any_constant
 from ..core import is_core
 from ..errors import SygusError
 from ..grammar import Grammar
+from ..semantics.scalars import SOLVED
 from ..terms import BOOL, INT, REAL, Function, Literal, Sort, Term, Variable, expand, subterms
 
 LARGEST = 10_000
 """Nodes of a body as a tree, define-funs expanded: cvc5 writes each out as the name of a constructor."""
-_ARITHMETIC = frozenset({"+", "-", "*", "/", "abs", "to_real", "<", "<=", ">", ">="})
-_LOGIC = frozenset({"=", "distinct", "and", "or", "xor", "=>", "not", "ite"})
 _NUMBERS = (REAL, INT)
 
 
@@ -110,12 +109,10 @@ class _Describer:
 
     def _native(self, term: Term, symbol: Function) -> bool:
         """Whether cvc5 may take `term` for what it understands by its symbol."""
-        if not is_core(symbol) or symbol.name not in _ARITHMETIC | _LOGIC:
+        if not is_core(symbol) or symbol.name not in SOLVED:
             return False
-        if symbol.name in _ARITHMETIC or self.pointwise:
+        if self.pointwise or all(sort in _NUMBERS for sort in symbol.parameters):
             return True
-        if symbol.name in ("=", "distinct"):
-            return symbol.parameters[0] in _NUMBERS
         if symbol.name != "ite":
             return False
         condition, *branches = term.args

@@ -24,16 +24,11 @@ from typing import Any, NamedTuple
 import cvc5
 from cvc5 import FindSynthTarget, Kind
 
-from .confine import confine
+from .encode import CHAINED, CORE
+from .messages import confine
 
 MEMORY = 4 * 2**30
 
-_KINDS = {
-    "+": Kind.ADD, "*": Kind.MULT, "/": Kind.DIVISION_TOTAL, "abs": Kind.ABS, "<": Kind.LT, "<=": Kind.LEQ, ">": Kind.GT,
-    ">=": Kind.GEQ, "=": Kind.EQUAL, "distinct": Kind.DISTINCT, "ite": Kind.ITE, "and": Kind.AND, "or": Kind.OR, "xor": Kind.XOR,
-    "=>": Kind.IMPLIES, "not": Kind.NOT, "to_real": Kind.TO_REAL,
-}  # fmt: skip
-_CHAINED = ("<", "<=", ">", ">=", "=")
 _CONSTANTS = (Kind.CONST_RATIONAL, Kind.CONST_INTEGER, Kind.CONST_BOOLEAN)
 _START = 60  # seconds to find out the forms
 _SLICE = 0.05  # seconds after which an answer goes out with fewer terms than were asked for
@@ -113,7 +108,7 @@ class Enumeration:
                 seen.add(rest[0])
             elif kind in ("core", "call"):
                 stack.extend(rest[1:])
-                if kind == "core" and rest[0] in _CHAINED:
+                if kind == "core" and rest[0] in CHAINED:
                     stack.extend(rest[2:-1])
         return False
 
@@ -140,15 +135,8 @@ class Enumeration:
             elif kind == "call":
                 function = self.functions[rest[0]]
                 done[index] = make.mkTerm(Kind.APPLY_UF, function, *parts) if parts else function
-            elif rest[0] == "-":
-                done[index] = make.mkTerm(Kind.NEG if len(parts) == 1 else Kind.SUB, *parts)
-            elif rest[0] == "/":
-                quotient = parts[0]
-                for divisor in parts[1:]:
-                    quotient = make.mkTerm(Kind.DIVISION_TOTAL, quotient, divisor)
-                done[index] = quotient
             else:
-                done[index] = make.mkTerm(_KINDS[rest[0]], *parts)
+                done[index] = CORE[rest[0]](make.mkTerm, *parts)
         return done[root]
 
     def _literal(self, sort: str, value: str) -> Any:

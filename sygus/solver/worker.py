@@ -17,23 +17,21 @@ from typing import Any
 import cvc5
 from cvc5 import Kind
 
-from ..terms import BOOL, Literal, Term, fold
-from .confine import confine
+from ..semantics.interpret import Context, Domain, interpret
+from ..terms import BOOL, Term, subterms
 from .crossmultiply import Case, binary_divisions, cases, with_quotients
-from .wire import decode
+from .encode import CORE
+from .messages import confine, decode
 
 RLIMIT, TLIMIT, REBUILD = 200_000, 5_000, 2_000
 CASES = 256
 """How many cases of zero denominators and conditions one claim may fall into."""
 
-_KINDS = {
-    "+": Kind.ADD, "*": Kind.MULT, "/": Kind.DIVISION_TOTAL, "abs": Kind.ABS, "<": Kind.LT, "<=": Kind.LEQ, ">": Kind.GT,
-    ">=": Kind.GEQ, "=": Kind.EQUAL, "distinct": Kind.DISTINCT, "ite": Kind.ITE, "and": Kind.AND, "or": Kind.OR,
-    "xor": Kind.XOR, "=>": Kind.IMPLIES, "not": Kind.NOT,
-}  # fmt: skip
+
+_CORE = {**CORE, "to_real": lambda make, number: number}
 
 
-class Cvc5:
+class Cvc5(Domain[Any]):
     """One incremental solver for nonlinear real arithmetic, renewed every `REBUILD` queries.
 
     Integers are taken for reals, which proves less and nothing false; who asks for a model checks that it is integral.
@@ -41,7 +39,10 @@ class Cvc5:
     The resource limit per query makes verdicts reproducible; the time limit is a backstop for a machine that stalls.
     """
 
+    core = _CORE
+
     def __init__(self) -> None:
+        super().__init__(Context())
         self.queries = self.simplified = 0
         self._renew()
 
@@ -55,29 +56,20 @@ class Cvc5:
         ):  # fmt: skip
             self.solver.setOption(option, value)
         self.terms: dict[Term, Any] = {}
-        self.variables: dict[Term, Any] = {}
 
     def term(self, root: Term) -> Any:
         """The cvc5 term for a core term."""
-        return fold(root, self._visit, self.terms)
+        return interpret(root, self, self.terms)
 
-    def _visit(self, term: Term, args: tuple[Any, ...]) -> Any:
-        make = self.manager
-        if isinstance(term.symbol, Literal):
-            if term.sort == BOOL:
-                return make.mkBoolean(bool(term.symbol.value))
-            return make.mkReal(str(term.symbol.value))
-        if term.is_variable:
-            sort = make.getBooleanSort() if term.sort == BOOL else make.getRealSort()
-            self.variables[term] = make.mkConst(sort, term.name)
-            return self.variables[term]
-        if term.name == "-":
-            return make.mkTerm(Kind.NEG if len(args) == 1 else Kind.SUB, *args)
-        if term.name == "/" and len(args) > 2:
-            return self.term(binary_divisions(term))
-        if term.name == "to_real":
-            return args[0]
-        return make.mkTerm(_KINDS[term.name], *args)
+    def literal(self, term: Term) -> Any:
+        return self.manager.mkBoolean(bool(term.value)) if term.sort == BOOL else self.manager.mkReal(str(term.value))
+
+    def variable(self, term: Term) -> Any:
+        sort = self.manager.getBooleanSort() if term.sort == BOOL else self.manager.getRealSort()
+        return self.manager.mkConst(sort, term.name)
+
+    def applied(self, name: str, args: tuple[Any, ...]) -> Any:
+        return self.core[name](self.manager.mkTerm, *args)
 
     def equal(self, left: Term, right: Term, facts: tuple[Term, ...]) -> str:
         """ "equal", "different" (a model of the scalars separates them) or "unknown: reason"."""
@@ -117,7 +109,7 @@ class Cvc5:
     def model(self, formulas: list[Term]) -> dict[str, str] | None:
         """Rational values of the variables that satisfy `formulas`, or None where none is found."""
         used = [self.term(formula) for formula in with_quotients(formulas)]
-        names = {t for f in formulas for t in _variables(f)}
+        names = {term for term in subterms(*formulas) if term.is_variable}
         result = self._check(used)
         try:
             return self._values(names) if result.isSat() else None
@@ -141,12 +133,6 @@ class Cvc5:
         if self.queries >= REBUILD or self.simplified >= 10 * REBUILD:
             self.queries = self.simplified = 0
             self._renew()
-
-
-def _variables(root: Term) -> set[Term]:
-    from ..terms import subterms
-
-    return {t for t in subterms(root) if t.is_variable}
 
 
 def main() -> None:

@@ -10,7 +10,7 @@ from test_enumeration import GRADIENT, PIXELWISE, SCALAR, TEMPLATE, TWO, context
 from sygus import REAL, Context, Enumerator, Equivalence, read
 from sygus.collection import no_collection
 from sygus.core import apply, divide
-from sygus.equivalence.refutation import Refutation
+from sygus.equivalence.separation import Separation
 from sygus.learners import derivations, equations
 from sygus.learners.derivations import NOTHING, Derivations, pending
 from sygus.terms import Variable, variable
@@ -160,14 +160,14 @@ def test_a_difference_is_found_at_random_points_and_confirmed_exactly():
 
     x, y = (variable(name, REAL) for name in "xy")
     inputs = [Variable("x", REAL), Variable("y", REAL)]
-    refutation = Refutation(Context(positive=frozenset({"y"})), inputs, NoSolver())
+    search = Separation(Context(positive=frozenset({"y"})), inputs, NoSolver())
     left, right = divide(x, x), divide(y, y)  # they differ where x = 0
-    point = refutation.find(left, right)
+    point = search.find(left, right)
     assert point is not None and point.values["x"] == {(): 0} and point.values["y"][()] > 0
-    assert refutation.separates(point, left, right)
+    assert point.separates(left, right, search.context)
     close = apply("+", x, apply("*", y, apply("-", y, y)))
     with pytest.raises(AssertionError, match="cvc5 was asked"):
-        refutation.find(close, x)
+        search.find(close, x)
 
 
 def test_the_collector_is_on_again_even_after_an_error():

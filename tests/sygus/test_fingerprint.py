@@ -26,8 +26,9 @@ from sygus import (
     read,
     read_term,
 )
-from sygus.equivalence import exact
-from sygus.equivalence.fingerprint import PRIME, Points, invert
+from sygus.equivalence.fingerprint import Points
+from sygus.semantics import exact
+from sygus.semantics.residues import PRIME, invert
 from sygus.terms import subterms
 
 SEVERAL = [VARIABLES[name] for name in ("A", "G", "y", "drop", "K", "Z", "c")]
@@ -74,7 +75,7 @@ def test_residue_is_the_exact_value_modulo_the_prime(sort):
 
 
 def test_both_slow_evaluators_agree():
-    """`sygus.equivalence.exact`, which decides whether a refutation is believed, against gmpy2 on whole arrays."""
+    """`sygus.semantics.exact`, which decides whether a refutation is believed, against gmpy2 on whole arrays."""
     context = cam_context()
     points, compared = Points(context, SEVERAL, scalars=12), 0
     for sort in (REAL, MAP, BOOL):

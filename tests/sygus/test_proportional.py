@@ -14,7 +14,7 @@ from sycam.cams import contribution
 from sycam.theory import MAP
 from sygus import INT, REAL, Context, Enumerator, Equivalence, Input, Proportional, Theory, Variable
 from sygus.core import apply
-from sygus.equivalence.two_places import claims
+from sygus.equivalence.proportional import claims
 from sygus.solver.smtlib import write_smt2
 from sygus.terms import real, subterms, variable
 

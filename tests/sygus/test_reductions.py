@@ -11,10 +11,9 @@ from setting import INPUTS, cam, cam_context, one_class
 from sycam.theory import CAM, MAP
 from sygus import REAL, Context, Operator, SygusError, Theory, Variable
 from sygus.core import apply
-from sygus.equivalence import exact
 from sygus.equivalence.abstraction import Abstraction
-from sygus.equivalence.meadow import polynomial
-from sygus.equivalence.rectified import is_rectified, pulled
+from sygus.equivalence.normal_form import is_rectified, polynomial, pulled
+from sygus.semantics import exact
 from sygus.terms import real, subterms, variable
 
 X, Y, Z = (variable(name, REAL) for name in "xyz")

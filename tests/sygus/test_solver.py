@@ -20,8 +20,8 @@ from setting import VARIABLES, cam, cam_context
 from sygus import BOOL, REAL, Context, Equivalence, Solver, SygusError, Variable, read_term
 from sygus.core import apply
 from sygus.solver.crossmultiply import as_fractions, binary_divisions, cases
+from sygus.solver.messages import decode, encode
 from sygus.solver.process import Claim
-from sygus.solver.wire import decode, encode
 from sygus.solver.worker import Cvc5
 from sygus.terms import Function, Term, real, subterms, variable
 
@@ -326,7 +326,7 @@ def test_a_difference_of_quotients_is_realised():
     with Solver(seconds=3.0) as solver:
         different = [claim for claim, verdict in zip(claims, solver.equal(claims), strict=True) if verdict == "different"]
         classes = Equivalence(Context(), SCALARS, solver)
-        realised = [classes.refutation.find(claim.left, claim.right) for claim in different]
+        realised = [classes.separation.find(claim.left, claim.right) for claim in different]
     assert len(different) >= 12
     assert sum(point is not None for point in realised) >= len(different) - 2
 
