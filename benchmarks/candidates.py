@@ -31,7 +31,7 @@ from sycam.synthesis.budget import Budget
 from sycam.synthesis.loop import Search, Tried, search
 from sycam.synthesis.problem import read_problem
 from sygus import Candidate, Enumerator, Equivalence, Proportional, Solver, Term
-from sygus.terms import real
+from sygus.constants import real
 
 
 def resident() -> float:

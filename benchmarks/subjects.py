@@ -15,8 +15,8 @@ from typing import NamedTuple
 
 from sycam.synthesis.problem import read_problem
 from sygus import Context, Grammar, Solver, Term, Variable, assumptions, read_file
+from sygus.constants import real
 from sygus.solver.process import Claim
-from sygus.terms import real
 
 HERE = Path(__file__).resolve().parent
 SUBJECTS = ("gradient", "pixelwise", "six")

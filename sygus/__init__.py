@@ -14,7 +14,6 @@ from .equivalence.classes import Equivalence, Merge, Undecided
 from .equivalence.proportional import Proportional
 from .errors import Place, SygusError
 from .grammar import Grammar, Production
-from .language.printer import define_fun, to_text
 from .language.problem import Problem, Target
 from .language.reader import read, read_file, read_term
 from .learners.bottom_up import Enumerator
@@ -25,7 +24,7 @@ from .learners.learner import LEARNERS, Candidate, ClassLearner, Learner, learne
 from .learners.uniform import Uniform
 from .semantics.interpret import Context, Input, assumptions
 from .solver.process import Solver
-from .terms import BOOL, INT, REAL, Function, Sort, Term, Variable, expand
+from .terms import BOOL, INT, REAL, Function, Sort, Term, Variable, define_fun, expand, to_text
 from .theory import CORE, Operator, Theory
 
 __all__ = [

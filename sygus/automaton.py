@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
-from .constants import height, is_any_constant
+from .constants import height
 from .grammar import Grammar, Production
-from .terms import Symbol, Term, fold
+from .terms import Symbol, Term, fold, is_any_constant
 
 Costs = dict[int, int]
 """The least cost at which each state derives a term; states that do not derive it are left out."""

@@ -9,21 +9,29 @@ from __future__ import annotations
 from fractions import Fraction
 from math import gcd
 
-from .core import negate
-from .terms import BOOL, INT, REAL, Literal, Sort, Term, Value, Variable, real
+from .core import divide, negate
+from .terms import BOOL, INT, REAL, Literal, Sort, Term, Value
 
 SORTS = (REAL, INT, BOOL)
 """Sorts whose constants a search can enumerate."""
 
 
-def any_constant(sort: Sort) -> Term:
-    """The placeholder for `(Constant sort)` as the body of a production."""
-    return Term(Variable(f"|Constant {sort}|", sort))
+def real(value: Fraction | int | float) -> Term:
+    """A Real constant as SyGuS-IF writes it: a decimal, or minus or a quotient of decimals.
 
-
-def is_any_constant(term: Term) -> bool:
-    """Whether `term` is the placeholder of its sort."""
-    return isinstance(term.symbol, Variable) and term is any_constant(term.sort)
+    >>> print(real(-1), real(Fraction(1, 2)), real(Fraction(1, 3)))
+    (- 1.0) 0.5 (/ 1.0 3.0)
+    """
+    exact = Fraction(value)
+    if exact < 0:
+        return negate(real(-exact))
+    rest = exact.denominator
+    for prime in (2, 5):
+        while rest % prime == 0:
+            rest //= prime
+    if rest != 1:
+        return divide(real(exact.numerator), real(exact.denominator))
+    return Term(Literal(exact, REAL))
 
 
 def constants(sort: Sort, height: int) -> list[Term]:

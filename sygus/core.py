@@ -97,8 +97,6 @@ FUNCTIONS: dict[str, CoreFunction] = {
     "not": CoreFunction(alike((BOOL,), 1, 1), "boolean"),
 }
 """The core functions. What makes a new one: an entry here, and one in the table of each domain that can have its values."""
-RESERVED = frozenset({"let", "!", "_", "as", "par", "match"})
-"""Words that are no symbols unless they stand between bars."""
 
 
 def core_function(name: str, sorts: Sequence[Sort]) -> Function | None:

@@ -11,9 +11,9 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from heapq import heappop, heappush
 
-from .constants import constant_value, constants, is_any_constant
+from .constants import constant_value, constants
 from .errors import SygusError
-from .terms import Sort, Term, Variable, fold, substitute, subterms
+from .terms import Sort, Term, Variable, fold, is_any_constant, sort_text, substitute, subterms, symbol_text, to_text
 
 MOST_HOLES = 256
 MOST_NODES = 1_000_000
@@ -309,3 +309,26 @@ class Grammar:
             f"{name} {sort} -> {' | '.join(str(p.body) for p in self.productions[name])}"
             for name, sort in self.nonterminals.items()
         )
+
+
+def production_text(production: Production) -> str:
+    """The right-hand side of a production with its annotated weights: `(! (+ R R) :w 3)`."""
+    weights = "".join(f" :{name} {value}" for name, value in production.weights)
+    return f"(! {to_text(production.body)}{weights})" if weights else to_text(production.body)
+
+
+def grammar_text(grammar: Grammar) -> str:
+    """The grammar as it stands in a `synth-fun`: the nonterminals, then a line for the rule of each.
+
+    >>> from sygus import read
+    >>> print(grammar_text(read('''(synth-fun f ((x Real)) Real ((R Real)) ((R Real (x 1.0 (+ R R)))))
+    ...                             (check-synth)''').target().grammar))
+    ((R Real))
+    ((R Real (x 1.0 (+ R R))))
+    """
+    names = [f"{symbol_text(name)} {sort_text(sort)}" for name, sort in grammar.nonterminals.items()]
+    rules = [
+        f"({head} ({' '.join(map(production_text, grammar.productions[name]))}))"
+        for name, head in zip(grammar.nonterminals, names, strict=True)
+    ]
+    return f"({' '.join(f'({name})' for name in names)})\n({f'{chr(10)} '.join(rules)})"

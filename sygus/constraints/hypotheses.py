@@ -18,13 +18,14 @@ from collections.abc import Sequence
 from dataclasses import replace
 from fractions import Fraction
 
+from ..constants import real
 from ..equivalence.abstraction import Abstraction
 from ..equivalence.normal_form import monomial_term
 from ..semantics.exact import Number
 from ..semantics.interpret import Context
 from ..semantics.scalars import product
 from ..solver.process import Solver
-from ..terms import REAL, Sort, Term, Variable, real, substitute, subterms
+from ..terms import REAL, Sort, Term, Variable, substitute, subterms
 from .law import Law
 
 DEGREES = (1, 2, -1, 0, 3, -2)

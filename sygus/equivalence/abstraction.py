@@ -13,11 +13,12 @@ from __future__ import annotations
 
 from itertools import permutations
 
+from ..constants import real
 from ..core import Sign, apply, described
 from ..semantics.interpret import Context, Domain, interpret
 from ..semantics.scalars import CORE, product, scaled, total
 from ..solver.process import Solver
-from ..terms import BOOL, INT, REAL, Function, Sort, Term, Variable, real, subterms, variable
+from ..terms import BOOL, INT, REAL, Function, Sort, Term, Variable, subterms, variable
 from ..theory import REDUCTIONS, Operator
 from .normal_form import TooLarge, monomial_term, polynomial, pulled, to_term
 from .signs import Signs

@@ -12,9 +12,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from fractions import Fraction
 
+from ..constants import real
 from ..core import apply, divide
 from ..semantics.scalars import product, scaled, total
-from ..terms import Function, Literal, Term, fold, real
+from ..terms import Function, Literal, Term, fold
 
 Monomial = tuple[tuple[Term, int], ...]
 Polynomial = dict[Monomial, Fraction]

@@ -37,13 +37,14 @@ from fractions import Fraction
 
 import numpy as np
 
+from ..constants import real
 from ..core import apply
 from ..semantics import exact
 from ..semantics.interpret import interpret
 from ..semantics.residues import PRIME, Pair, invert
 from ..semantics.scalars import Instance
 from ..solver.process import Claim
-from ..terms import BOOL, Literal, Term, real, substitute, subterms, variable
+from ..terms import BOOL, Literal, Term, substitute, subterms, variable
 from .abstraction import Abstraction
 from .classes import Equivalence, Merge, Undecided
 from .separation import Point

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from ..constants import real
 from ..core import FUNCTIONS, Sign, apply
 from ..semantics.exact import Inexact, Number, Samples
 from ..semantics.interpret import Context
 from ..semantics.scalars import zero
 from ..solver.process import Claim, Solver
-from ..terms import BOOL, Literal, Term, real, subterms
+from ..terms import BOOL, Literal, Term, subterms
 
 SAMPLES = 12
 HYPOTHETICAL, TRIES = 6, 200

@@ -8,14 +8,13 @@ from typing import Any, ClassVar
 from ..core import apply, is_core
 from ..errors import Place, SygusError, cut, nearest, shown
 from ..grammar import Grammar
-from ..terms import BOOL, INT, REAL, Function, Sort, Term, Variable
+from ..terms import BOOL, INT, REAL, Function, Sort, Term, Variable, brief
 from ..theory import CORE
 from . import syntax
 from .datatypes import declare_datatypes
 from .default_grammar import default_grammar
 from .grammars import read_grammar, weight_value
 from .logic import logic
-from .printer import brief
 from .problem import Goal, Objective, OracleFunction, Target, Weight
 from .resolve import Terms, int_hint
 from .symbols import Symbols, symbol

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from ..constants import any_constant
 from ..core import apply
 from ..grammar import Grammar, Production
-from ..terms import BOOL, INT, REAL, Function, Literal, Sort, Term, Variable
+from ..terms import BOOL, INT, REAL, Function, Literal, Sort, Term, Variable, any_constant
 from .logic import Logic
 from .signatures.bitvectors import BIT_VECTORS
 

@@ -5,12 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from ..constants import SORTS as ENUMERABLE
-from ..constants import any_constant
 from ..core import FUNCTIONS
 from ..errors import nearest, shown
 from ..grammar import Grammar, Production
-from ..terms import LARGEST, Sort, Term, Variable, subterms
-from .printer import brief
+from ..terms import LARGEST, Sort, Term, Variable, any_constant, brief, subterms
 from .resolve import Terms, int_hint
 from .symbols import Symbols, symbol
 from .syntax import GrammarDef, GroupedRule

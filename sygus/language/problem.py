@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from ..errors import Place, SygusError
-from ..grammar import Grammar
-from ..terms import Function, Sort, Term, Variable
+from ..grammar import Grammar, grammar_text
+from ..terms import Function, Sort, Term, Variable, sort_text, symbol_text, variables_text
 from . import syntax
 
 
@@ -140,3 +140,9 @@ class Problem:
                 f"{self.file}: no (check-synth) and no (optimize-synth ...): nothing is asked for; add one as the last command"
             )
         return self.targets[0]
+
+
+def synth_fun(target: Target) -> str:
+    """A `synth-fun` command with its grammar."""
+    head = f"(synth-fun {symbol_text(target.name)} {variables_text(target.variables)} {sort_text(target.result)}"
+    return f"{head}\n{grammar_text(target.grammar)})"

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from ..collection import no_collection
 from ..errors import SygusError
-from ..terms import Function, Term, Variable
+from ..terms import Function, Term, Variable, no_collection
 from ..theory import CORE, Theory
 from .commands import Commands
 from .parser import LONGEST, Source, parse

@@ -14,11 +14,10 @@ from typing import Any, ClassVar
 
 from ..core import apply, negate
 from ..errors import SygusError, cut, nearest, shown
-from ..terms import BOOL, INT, REAL, STRING, Binder, Function, Literal, Sort, Term, Variable, arrow, bit_vector
+from ..terms import BOOL, INT, REAL, STRING, Binder, Function, Literal, Sort, Term, Variable, arrow, bit_vector, brief
 from ..theory import CORE
 from .literals import literal, string_value
 from .match import cases_of, decide
-from .printer import brief
 from .symbols import Symbols, symbol
 from .syntax_terms import (
     Annotated,

@@ -6,9 +6,9 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ..core import FUNCTIONS, RESERVED, core_function
+from ..core import FUNCTIONS, core_function
 from ..errors import Place, SygusError, cut, nearest, shown
-from ..terms import BOOL, LARGEST_SORT, Function, Sort, Term, Variable, arrow, bit_vector
+from ..terms import BOOL, LARGEST_SORT, RESERVED, Function, Sort, Term, Variable, arrow, bit_vector
 from ..theory import CORE, Theory
 from .logic import Logic, logic
 from .parser import Source

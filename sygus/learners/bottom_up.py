@@ -15,14 +15,13 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ..collection import no_collection
-from ..constants import constant_value, is_any_constant
+from ..constants import constant_value, real
 from ..core import described
 from ..costs import cheapest, check_costs
 from ..equivalence.classes import Equivalence, Merge
 from ..errors import SygusError
 from ..grammar import Grammar, Production, Template
-from ..terms import Function, Term, Variable, real
+from ..terms import Function, Term, Variable, is_any_constant, no_collection
 from .bank import Bank, Budget, Rows
 from .derivations import NOTHING, Derivations, Nodes, pending
 from .equations import Equation, Equations

@@ -13,13 +13,13 @@ from graphlib import CycleError, TopologicalSorter
 from typing import Any
 
 from ..automaton import Automaton, Costs
-from ..constants import constant, is_any_constant
+from ..constants import constant
 from ..costs import cheapest, check_costs
 from ..errors import SygusError
 from ..grammar import Grammar
 from ..solver.messages import LineProcess
 from ..solver.stream import describe
-from ..terms import BOOL, INT, Sort, Term, Value
+from ..terms import BOOL, INT, Sort, Term, Value, is_any_constant
 from .learner import Candidate
 
 FIRST, MOST = 8, 2048

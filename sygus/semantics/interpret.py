@@ -13,8 +13,7 @@ from typing import Any, Generic, TypeVar
 
 from ..core import is_core
 from ..errors import SygusError
-from ..language.printer import brief
-from ..terms import REAL, Binder, Function, Literal, Sort, Term, Variable, fold, subterms
+from ..terms import REAL, Binder, Function, Literal, Sort, Term, Variable, brief, fold, subterms
 from ..theory import CORE, Operator, Theory
 
 Value = TypeVar("Value")

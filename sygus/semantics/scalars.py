@@ -10,8 +10,9 @@ from collections.abc import Callable, Iterable, Mapping
 from fractions import Fraction
 from functools import partial, reduce
 
+from ..constants import real
 from ..core import apply
-from ..terms import BOOL, INT, REAL, Literal, Term, Variable, real, variable
+from ..terms import BOOL, INT, REAL, Literal, Term, Variable, variable
 from .entries import Entries, Index, level_of
 from .exact import Number, Tensor
 from .interpret import Context

@@ -10,8 +10,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from ..constants import real
 from ..core import FUNCTIONS, Sign, apply, divide
-from ..terms import BOOL, REAL, Function, Literal, Term, fold, real, subterms, variable
+from ..terms import BOOL, REAL, Function, Literal, Term, fold, subterms, variable
 
 Fraction = tuple[Term, Term]
 ONE, ZERO = real(1), real(0)

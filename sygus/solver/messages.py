@@ -112,7 +112,8 @@ def end_with_parent() -> None:
 def encode(roots: list[Term]) -> dict[str, Any]:
     """Terms without define-funs as `{"nodes": [...], "roots": [...]}`.
 
-    >>> from sygus.terms import REAL, real
+    >>> from sygus.terms import REAL
+    >>> from sygus.constants import real
     >>> from sygus.core import apply
     >>> x = variable("x", REAL)
     >>> decode(encode([apply("+", x, real(0.5))])) == [apply("+", x, real(0.5))]

@@ -14,12 +14,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..constants import is_any_constant
 from ..core import is_core
 from ..errors import SygusError
 from ..grammar import Grammar
 from ..semantics.scalars import SOLVED
-from ..terms import BOOL, INT, REAL, Function, Literal, Sort, Term, Variable, expand, subterms
+from ..terms import BOOL, INT, REAL, Function, Literal, Sort, Term, Variable, expand, is_any_constant, subterms
 
 LARGEST = 10_000
 """Nodes of a body as a tree, define-funs expanded: cvc5 writes each out as the name of a constructor."""

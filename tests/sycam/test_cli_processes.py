@@ -96,7 +96,7 @@ def test_a_full_disk_is_said_plainly(tmp_path):
     from sycam.errors import SycamError
     from sycam.run.journal import Journal
     from sycam.synthesis import Tried
-    from sygus.terms import real
+    from sygus.constants import real
 
     with Journal(tmp_path / "journal.sqlite") as journal:
         journal.candidates([Tried(1, real(1), 1, "accepted", 0.5)])

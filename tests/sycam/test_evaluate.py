@@ -18,9 +18,10 @@ from sycam.errors import SycamError
 from sycam.terminals import TERMINALS
 from sycam.theory import CAM, MAP, Evaluator, combined_maps, heatmaps_of, localisation
 from sygus import BOOL, REAL, Context, Function, Input, Sort, Term, expand
+from sygus.constants import real
 from sygus.core import apply
 from sygus.semantics import exact
-from sygus.terms import real, subterms
+from sygus.terms import subterms
 
 LEVELS = {"scalar": 0, "channel": 1, "pixel": 2}
 NAMES = ("A", "G", "drop", "fc", "y", "p", "K", "Z")

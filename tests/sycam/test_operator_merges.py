@@ -11,8 +11,7 @@ from torch import Tensor
 
 from sycam.theory import CAM, MAP, OPERATORS, Evaluator
 from sygus import REAL, Context, Enumerator, Equivalence, Input, Merge, Solver, Term, Variable, read, read_term
-from sygus.language.printer import symbol_text
-from sygus.terms import subterms
+from sygus.terms import subterms, symbol_text
 
 INPUTS = {
     name: Input(name, sort, level)

@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 
 from sycam.theory import CAM, MAP
 from sygus import BOOL, INT, REAL, Function, Sort, Term, Variable, read
+from sygus.constants import real
 from sygus.core import apply
-from sygus.terms import Literal, real
+from sygus.terms import Literal
 
 ODD = ("x", "m**", "two words", "let", "forall", "-1", "Constant", "", "λ", "a\nb", "#", "+", "exp[x]", "1st", ";", '"', "a@b")
 VARIABLES = (

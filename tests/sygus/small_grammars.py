@@ -5,9 +5,9 @@ import itertools
 from hypothesis import strategies as st
 
 from sygus import BOOL, REAL, Grammar, Production, Term
-from sygus.constants import any_constant, is_any_constant
+from sygus.constants import real
 from sygus.core import apply
-from sygus.terms import Literal, real, variable
+from sygus.terms import Literal, any_constant, is_any_constant, variable
 
 X, Y, P = variable("x", REAL), variable("y", REAL), variable("p", BOOL)
 

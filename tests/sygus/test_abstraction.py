@@ -7,13 +7,14 @@ from setting import RELU, VARIABLES, cam, cam_context, one_class
 
 from sycam.theory import CAM
 from sygus import INT, REAL, Context, Equivalence, Function, Input, Solver, Term, Variable, read, read_term
+from sygus.constants import real
 from sygus.core import apply
 from sygus.equivalence.abstraction import Abstraction
 from sygus.equivalence.separation import difference
 from sygus.semantics import exact
 from sygus.semantics.scalars import Instance
 from sygus.solver.process import Claim
-from sygus.terms import real, subterms, variable
+from sygus.terms import subterms, variable
 
 ALL = list(VARIABLES.values())
 

@@ -26,12 +26,13 @@ from sygus import (
     read,
     read_term,
 )
+from sygus.constants import real
 from sygus.constraints import ConstraintOracle, check_laws, laws, still_assumed
 from sygus.constraints.hypotheses import UnderHypotheses
 from sygus.constraints.law import TRUE
 from sygus.core import apply
 from sygus.solver.smtlib import write_smt2
-from sygus.terms import Binder, real, variable
+from sygus.terms import Binder, variable
 
 HEAD = """(set-logic ALL)(declare-sort Map 0)(declare-fun gap (Map) Real)(declare-fun gmax (Map) Real)
 (declare-fun csum (Real) Real)(declare-fun m* (Map Map) Map)(declare-fun mrelu (Map) Map)(declare-fun mneg (Map) Map)

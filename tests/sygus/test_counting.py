@@ -11,10 +11,11 @@ from small_grammars import all_terms, grammars
 import sygus.learners.counting
 from sygus import REAL, Grammar, Production, SygusError, read
 from sygus.automaton import Automaton
+from sygus.constants import real
 from sygus.core import apply
 from sygus.costs import zero_cycles
 from sygus.learners.counting import Counts, count
-from sygus.terms import real, variable
+from sygus.terms import variable
 
 X, Y, R, S = (variable(name, REAL) for name in "xyRS")
 

@@ -26,10 +26,11 @@ from sygus import (
     read,
     read_term,
 )
+from sygus.constants import real
 from sygus.core import apply
 from sygus.learners.bottom_up import _grid, _splits
 from sygus.learners.findsynth import FindSynth
-from sygus.terms import real, subterms, variable
+from sygus.terms import subterms, variable
 
 CAM_HEAD = """(set-logic ALL) (declare-sort Map 0) (declare-fun gap (Map) Real) (declare-fun m* (Map Map) Map)
 (declare-fun m+ (Map Map) Map) (declare-fun scale (Real Map) Map) {relu}

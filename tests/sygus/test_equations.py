@@ -8,12 +8,11 @@ from setting import grammar
 from test_enumeration import GRADIENT, PIXELWISE, SCALAR, TEMPLATE, TWO, context_of, target_of
 
 from sygus import REAL, Context, Enumerator, Equivalence, read
-from sygus.collection import no_collection
 from sygus.core import apply, divide
 from sygus.equivalence.separation import Separation
 from sygus.learners import derivations, equations
 from sygus.learners.derivations import NOTHING, Derivations, pending
-from sygus.terms import Variable, variable
+from sygus.terms import Variable, no_collection, variable
 
 
 def enumerated(target, context, limit, solver, after, monkeypatch):

@@ -13,10 +13,11 @@ import sygus.learners.findsynth
 from sycam.theory import CAM, MAP
 from sygus import BOOL, REAL, Context, Equivalence, Function, Grammar, Production, SygusError, Term, Variable, read
 from sygus.automaton import Automaton
+from sygus.constants import real
 from sygus.core import apply
 from sygus.learners.findsynth import FindSynth
 from sygus.solver.stream import describe
-from sygus.terms import real, variable
+from sygus.terms import variable
 
 X, Y, R = variable("x", REAL), variable("y", REAL), variable("R", REAL)
 F, G, H = (Function(name, (REAL,) * arity, REAL) for name, arity in (("f", 1), ("g", 2), ("h", 3)))

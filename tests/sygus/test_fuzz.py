@@ -10,10 +10,11 @@ from setting import GRAMMARS
 from test_conformance import FILES, cvc5_error
 
 from sygus import BOOL, INT, REAL, Problem, Sort, SygusError, Term, Variable, read, read_term
+from sygus.constants import real
 from sygus.core import apply
 from sygus.language.logic import logic
-from sygus.language.printer import define_fun, sort_text, symbol_text, synth_fun
-from sygus.terms import STRING, Binder, Function, Literal, bit_vector, real
+from sygus.language.problem import synth_fun
+from sygus.terms import STRING, Binder, Function, Literal, bit_vector, define_fun, sort_text, symbol_text
 
 FIXED = settings(max_examples=60, deadline=None, derandomize=True)
 FEW = settings(max_examples=25, deadline=None, derandomize=True)

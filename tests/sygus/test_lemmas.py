@@ -7,9 +7,10 @@ import pytest
 from random_terms import random_term
 
 from sygus import REAL, Solver, read_term
+from sygus.constants import real
 from sygus.core import apply
 from sygus.equivalence.lemmas import Lemmas, _without, shape, shared
-from sygus.terms import real, substitute, subterms, variable
+from sygus.terms import substitute, subterms, variable
 
 X, Y, Z = (variable(name, REAL) for name in "xyz")
 SCALARS = [a.symbol for a in (X, Y, Z)]

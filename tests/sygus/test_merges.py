@@ -9,8 +9,7 @@ from twin import evaluate, rationals
 
 from sycam.theory import CAM
 from sygus import BOOL, INT, Context, Enumerator, Equivalence, Input, Merge, Solver, Term, read
-from sygus.language.printer import symbol_text
-from sygus.terms import subterms
+from sygus.terms import subterms, symbol_text
 
 SIZES = {(1, 1): 1500, (2, 2): 5000, (1, 3): 1000, (2, 1): 1000, (3, 2): 1000, (2, 5): 500}  # (channels, pixels): tensors
 CHUNK = 500

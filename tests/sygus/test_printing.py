@@ -10,8 +10,8 @@ from test_conformance import cvc5_error
 
 from sycam.theory import CAM, MAP
 from sygus import BOOL, INT, REAL, Function, Sort, Term, Variable, define_fun, read, read_term
-from sygus.language.printer import literal_text, sort_text, symbol_text
-from sygus.terms import Literal, real, variable
+from sygus.constants import real
+from sygus.terms import Literal, literal_text, sort_text, symbol_text, variable
 
 SORTS = (REAL, BOOL, INT, MAP)
 

@@ -13,10 +13,11 @@ from twin import evaluate
 from sycam.cams import contribution
 from sycam.theory import MAP
 from sygus import INT, REAL, Context, Enumerator, Equivalence, Input, Proportional, Theory, Variable
+from sygus.constants import real
 from sygus.core import apply
 from sygus.equivalence.proportional import claims
 from sygus.solver.smtlib import write_smt2
-from sygus.terms import real, subterms, variable
+from sygus.terms import subterms, variable
 
 
 def heatmap_classes(context, solver, **options) -> Proportional:

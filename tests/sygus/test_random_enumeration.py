@@ -18,9 +18,9 @@ from twin import OPERATORS, REDUCTIONS, evaluate
 from sycam.theory import CAM
 from sygus import Context, Enumerator, Equivalence, Variable, read
 from sygus.costs import zero_cycles
-from sygus.language.printer import symbol_text
 from sygus.learners import equations
 from sygus.learners.counting import Counts
+from sygus.terms import symbol_text
 
 TERMS, PAIRS = 120, 60
 SIZES = {(1, 1): 6, (2, 2): 14, (1, 3): 6, (3, 1): 6}  # (channels, pixels): tensors

@@ -10,11 +10,12 @@ from setting import INPUTS, cam, cam_context, one_class
 
 from sycam.theory import CAM, MAP
 from sygus import REAL, Context, Operator, SygusError, Theory, Variable
+from sygus.constants import real
 from sygus.core import apply
 from sygus.equivalence.abstraction import Abstraction
 from sygus.equivalence.normal_form import is_rectified, polynomial, pulled
 from sygus.semantics import exact
-from sygus.terms import real, subterms, variable
+from sygus.terms import subterms, variable
 
 X, Y, Z = (variable(name, REAL) for name in "xyz")
 ATOMS = [X, Y, Z]

@@ -10,11 +10,12 @@ from test_abstraction import EQUAL, UNDECIDED, WRONG
 from test_solver import SCALARS, division_claims
 
 from sygus import BOOL, INT, REAL, Equivalence
+from sygus.constants import real
 from sygus.core import apply
 from sygus.solver.crossmultiply import binary_divisions
 from sygus.solver.process import Claim
 from sygus.solver.smtlib import ToPysmt, refutation, write_smt2
-from sygus.terms import Literal, Term, real, variable
+from sygus.terms import Literal, Term, variable
 
 
 def cvc5_answer(text: str, rlimit: int = 500_000) -> str:

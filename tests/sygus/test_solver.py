@@ -18,12 +18,13 @@ from random_terms import random_term, seeded
 from setting import VARIABLES, cam, cam_context
 
 from sygus import BOOL, REAL, Context, Equivalence, Solver, SygusError, Variable, read_term
+from sygus.constants import real
 from sygus.core import apply
 from sygus.solver.crossmultiply import as_fractions, binary_divisions, cases
 from sygus.solver.messages import decode, encode
 from sygus.solver.process import Claim
 from sygus.solver.worker import Cvc5
-from sygus.terms import Function, Term, real, subterms, variable
+from sygus.terms import Function, Term, subterms, variable
 
 X, Y, Z = (variable(name, REAL) for name in "xyz")
 
