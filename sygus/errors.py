@@ -61,20 +61,36 @@ def shown(name: object) -> str:
     return repr(text) if len(text) <= _SHOWN else f"{text[:_SHOWN]!r}..."
 
 
-def nearest(name: str, known: Iterable[str]) -> str:
-    """A hint that names what a misspelt `name` may have meant.
+def near(name: str, known: Iterable[str], n: int = 1, cutoff: float = 0.6) -> list[str]:
+    """The `n` names among `known` that are most like a misspelt `name`, the likest first; fewer where fewer are like it.
+
+    `cutoff` is how like they must be: 0 for any name, 1 for `name` itself. Long names and long lists are cut, so that no file
+    makes this slow.
+
+    >>> near("gradcan", ["layercam", "gradcam", "gradcam++"], n=2)
+    ['gradcam', 'gradcam++']
+    """
+    if len(name) > _SHOWN:
+        return []
+    names = [other for other in sorted(set(known)) if abs(len(other) - len(name)) <= 8]
+    return difflib.get_close_matches(name, names[:_COMPARED], n=n, cutoff=cutoff)
+
+
+def nearest(name: str, known: Iterable[str], n: int = 1) -> str:
+    """A hint that names what a misspelt `name` may have meant, `n` names at most.
 
     >>> nearest("gradcan", ["gradcam", "layercam"])
     "; did you mean 'gradcam'?"
+    >>> nearest("gradcan", ["gradcam", "layercam", "gradcam++"], n=2)
+    "; did you mean 'gradcam' or 'gradcam++'?"
     >>> nearest("zzz", ["gradcam", "layercam"])
     '; known: gradcam, layercam'
     >>> nearest("x", [])
     ''
     """
     names = sorted(set(known))
-    near = [other for other in names if abs(len(other) - len(name)) <= 8] if len(name) <= _SHOWN else []
-    close = difflib.get_close_matches(name, near[:_COMPARED], n=1, cutoff=0.6)
+    close = near(name, names, n)
     if close:
-        return f"; did you mean {close[0]!r}?"
+        return f"; did you mean {' or '.join(map(repr, close))}?"
     listed = ", ".join(cut(other) for other in names[:20])
     return f"; known: {listed}{', ...' if len(names) > 20 else ''}" if names else ""
