@@ -18,8 +18,8 @@ from lark.exceptions import UnexpectedToken
 from lark.lexer import Lexer
 
 from ..errors import Place, SygusError, shown
-from . import syntax, syntax_terms
-from .syntax_terms import Token
+from . import syntax
+from .syntax import Token
 
 LONGEST = 8 * 2**20
 """How many characters a file may have. To read a megabyte takes about three seconds and 150 MB."""
@@ -71,7 +71,7 @@ def _builder(rule: str) -> Any:
     if rule in _LISTS:
         return list
     name = "".join(word.title() for word in rule.split("_"))
-    node = getattr(syntax, name, None) or getattr(syntax_terms, name)
+    node = getattr(syntax, name)
     if rule not in _TAIL:
         return lambda children: node(*children)
     fixed = _TAIL[rule]

@@ -10,16 +10,16 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any, ClassVar
 
 from ..core import apply, negate
 from ..errors import SygusError, cut, nearest, shown
 from ..terms import BOOL, INT, REAL, STRING, Binder, Function, Literal, Sort, Term, Variable, arrow, bit_vector, brief
 from ..theory import CORE
-from .literals import literal, string_value
-from .match import cases_of, decide
-from .symbols import Symbols, symbol
-from .syntax_terms import (
+from .symbols import DIGITS, Symbols, symbol
+from .syntax import (
     Annotated,
     AnyConstant,
     AnyVariable,
@@ -28,6 +28,7 @@ from .syntax_terms import (
     Indexed,
     Let,
     Match,
+    MatchSymbol,
     Qualified,
     Quantified,
     TermSyntax,
@@ -383,3 +384,108 @@ def int_hint(term: Term, wanted: Sort) -> str:
     if wanted == REAL and term.sort == INT and isinstance(term.symbol, Literal):
         return f"; write {brief(term)}.0 for the real number"
     return ""
+
+
+# Match ------------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Case:
+    """One case: its constructor, None where it takes whatever is left, what its names stand for, and its body."""
+
+    constructor: str | None
+    names: Mapping[str, Term]
+    body: Any
+
+
+def cases_of(symbols: Symbols, node: Match, value: Term) -> list[Case]:
+    """The cases of a match on `value`, checked: known constructors with all their parts, none left out.
+
+    Raises:
+        SygusError: with the place of what does not fit.
+    """
+    datatype = symbols.problem.datatypes.get(value.sort.name)
+    if datatype is None:
+        raise symbols.error(f"match is on a datatype, found {value.sort}", node)
+    cases: list[Case] = []
+    left = dict.fromkeys(datatype.constructors)
+    for case in node.cases:
+        name = symbol(case.name if isinstance(case, MatchSymbol) else case.constructor)
+        if isinstance(case, MatchSymbol) and name not in datatype.constructors:
+            cases.append(Case(None, {symbols.name(case.name): value}, case.body))
+            left.clear()
+            continue
+        if name not in datatype.constructors:
+            raise symbols.error(f"{datatype.name} has no constructor {shown(name)}{nearest(name, datatype.constructors)}", case)
+        parts = [] if isinstance(case, MatchSymbol) else [symbols.name(part) for part in case.parts]
+        selectors = datatype.constructors[name]
+        if len(parts) != len(selectors):
+            raise symbols.error(f"{shown(name)} has {len(selectors)} parts, found {len(parts)} names", case)
+        if len(set(parts)) < len(parts):
+            raise symbols.error(f"a pattern names two parts {shown(max(parts, key=parts.count))}", case)
+        names = {}
+        for part, selector in zip(parts, selectors, strict=True):
+            function = symbols.function(selector.name, [value.sort])
+            assert function is not None
+            names[part] = Term(function, (value,))
+        cases.append(Case(name, names, case.body))
+        left.pop(name, None)
+    if left:
+        raise symbols.error(f"match leaves out {', '.join(map(shown, left))}", node)
+    return cases
+
+
+def decide(value: Term, constructors: Sequence[str | None], bodies: Sequence[Term]) -> Term:
+    """The body of the first case that fits `value`, as a chain of `ite`; the last case needs no test."""
+    last = constructors.index(None) if None in constructors else len(bodies) - 1
+    result = bodies[last]
+    for constructor, body in zip(reversed(constructors[:last]), reversed(bodies[:last]), strict=True):
+        assert constructor is not None
+        test = Term(Function("is", (value.sort,), BOOL, indices=(constructor,)), (value,))
+        result = apply("ite", test, body, result)
+    return result
+
+
+# Literals ---------------------------------------------------------------------------------------------------------------
+
+_ESCAPE = re.compile(r"\\u(?:\{([0-9a-fA-F]{1,5})\}|([0-9a-fA-F]{4}))")
+_HIGHEST = 0x2FFFF
+
+
+def literal(token: Token, numerals: str, fail: Callable[[str], Exception]) -> Literal:
+    """The literal that `token` writes; `numerals` is the sort of one without a point, `fail` makes an error of a message.
+
+    >>> from sygus.language.parser import parse
+    >>> [literal(parse(text, start="term"), "Int", ValueError).value for text in ("7", "0.5", "#x0f", "#b11", '"a""b"')]
+    [7, Fraction(1, 2), 15, 3, 'a"b']
+    """
+    if token.type == "HEXADECIMAL":
+        return Literal(int(token[2:], 16), bit_vector(4 * (len(token) - 2)))
+    if token.type == "BINARY":
+        return Literal(int(token[2:], 2), bit_vector(len(token) - 2))
+    if token.type == "STRING":
+        return Literal(string_value(token[1:-1], fail), STRING)
+    if len(token) > DIGITS:
+        raise fail(f"a number of {len(token):,} digits: at most {DIGITS:,} are read")
+    if token.type == "DECIMAL":
+        return Literal(Fraction(str(token)), REAL)
+    if str(int(token)) != token:
+        raise fail(f"the numeral {token} has leading zeros")
+    return Literal(Fraction(int(token)), REAL) if numerals == "Real" else Literal(int(token), INT)
+
+
+def string_value(text: str, fail: Callable[[str], Exception]) -> str:
+    r"""The string that `text` writes between its quotes: `""` is one quote, `\u{e9}` and `\u00e9` are escapes.
+
+    >>> string_value(r'a""\u{41}', ValueError)
+    'a"A'
+    """
+    strange = re.search("[^ -~]", text)
+    if strange is not None:
+        raise fail(f"the character {strange[0]!r} in a string: write it as \\u{{{ord(strange[0]):x}}}")
+
+    def character(match: re.Match[str]) -> str:
+        code = int(match[1] or match[2], 16)
+        return chr(code) if code <= _HIGHEST else match[0]
+
+    return _ESCAPE.sub(character, text.replace('""', '"'))

@@ -10,11 +10,11 @@ from ..core import FUNCTIONS, core_function
 from ..errors import Place, SygusError, cut, nearest, shown
 from ..terms import BOOL, LARGEST_SORT, RESERVED, Function, Sort, Term, Variable, arrow, bit_vector
 from ..theory import CORE, Theory
-from .logic import Logic, logic
+from .logics import Logic, logic
 from .parser import Source
 from .problem import Datatype, Problem
-from .signatures.signature import Signature
-from .syntax_terms import SortApplication, SortedVar, SortIndexed, SortSyntax, Token
+from .signature import Signature
+from .syntax import SortApplication, SortedVar, SortIndexed, SortSyntax, Token
 
 _LONGEST_MESSAGE = 1_000
 DIGITS = 4_000

@@ -12,7 +12,7 @@ from test_conformance import FILES, cvc5_error
 from sygus import BOOL, INT, REAL, Problem, Sort, SygusError, Term, Variable, read, read_term
 from sygus.constants import real
 from sygus.core import apply
-from sygus.language.logic import logic
+from sygus.language.logics import logic
 from sygus.language.problem import synth_fun
 from sygus.terms import STRING, Binder, Function, Literal, bit_vector, define_fun, sort_text, symbol_text
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
 
-from ...terms import Function, Sort
+from ..terms import Function, Sort
 
 HOLE = "\\"
 """Begins the name of a sort that stands for any: no symbol of a file holds a backslash."""
