@@ -1,7 +1,8 @@
-"""Sorts, symbols and hash-consed terms: the one node type of the package, made in one place.
+"""Sorts, symbols and hash-consed terms, the walks over them, and their text in SyGuS-IF.
 
-Equal terms are the same object, so `is` compares them, a `dict` keyed by terms costs a pointer hash, and a walk over a DAG
-visits each node once. Terms are immutable; every operation on them is a memoised walker elsewhere.
+A term is the one node type of the package, made in one place. Equal terms are the same object, so `is` compares them, a `dict`
+keyed by terms costs a pointer hash, and a walk over a DAG visits each node once. Terms are immutable; every operation on them is
+a memoised walk. Reading the text of a term gives the term again.
 """
 
 from __future__ import annotations
@@ -24,8 +25,6 @@ LARGEST = 2**62
 """Where the size of a term stops growing: nested lets write trees of 2^100 nodes in a few lines."""
 EXPANSION = 200_000
 """How many terms one `expand` may go through."""
-
-
 LARGEST_SORT = 200
 """How many names a sort may have."""
 WIDEST = 2**20

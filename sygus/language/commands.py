@@ -277,7 +277,7 @@ class Commands:
             grammar = read_grammar(symbols, self.terms, command.grammar, variables, result)
         places = {symbol(item.name): self.place(item) for item in command.variables}
         given = command.grammar is not None
-        self.problem.targets.append(Target(name, variables, result, grammar, self.place(command), places, given))
+        self.problem.targets.append(Target(name, variables, result, grammar, self.place(command), places=places, given=given))
         symbols.targets[name] = Function(name, tuple(v.sort for v in variables), result)
 
     def _default(self, name: str, variables: tuple[Variable, ...], result: Sort, command: Any) -> Grammar:

@@ -22,80 +22,108 @@ def read_grammar(symbols: Symbols, terms: Terms, node: GrammarDef, variables: tu
     Raises:
         SygusError: with the place of what is wrong.
     """
-    nonterminals = _nonterminals(symbols, node, {v.name for v in variables})
-    start, start_sort = next(iter(nonterminals.items()))
-    if start_sort != result:
-        raise symbols.error(f"the function returns {result}, but its first nonterminal {start!r} is {start_sort}", node)
-    scope = {**{v.name: Term(v) for v in variables}, **{n: Term(Variable(n, s)) for n, s in nonterminals.items()}}
-    productions: dict[str, list[Production]] = {}
-    order = list(nonterminals)
-    for rule in node.rules:
-        name = _check_rule(symbols, rule, nonterminals, order, productions)
-        found = []
-        for item in rule.productions:
-            weights = _weights(symbols, item) if isinstance(item, Annotated) else ()
-            node_of_body = item.term if isinstance(item, Annotated) else item
-            for body in _bodies(symbols, terms, node_of_body, nonterminals[name], variables, scope):
-                found.append(Production(name, body, weights=weights))
-        if not found:
-            raise symbols.error(f"the rule of {shown(name)} is empty: give it at least one production", rule)
-        productions[name] = found
-    if len(productions) < len(nonterminals):
-        raise symbols.error(f"nonterminal {shown(order[len(productions)])} has no rule", node)
-    literals = (t for rules in productions.values() for p in rules for t in subterms(p.body) if t.is_literal)
-    grammar = Grammar(nonterminals, productions, tuple(dict.fromkeys(literals)))
-    for name in grammar.unproductive():
-        raise symbols.error(f"nonterminal {shown(name)} derives no finite term: give it a production without nonterminals", node)
-    return grammar
+    return _Grammars(symbols, terms, variables).grammar(node, result)
 
 
-def _nonterminals(symbols: Symbols, node: GrammarDef, arguments: set[str]) -> dict[str, Sort]:
-    declared = node.rules if node.nonterminals is None else node.nonterminals
-    nonterminals: dict[str, Sort] = {}
-    for item in declared:
-        name = symbols.name(item.name)
-        if name in nonterminals:
-            raise symbols.error(f"nonterminal {shown(name)} is declared twice", item)
-        if name in arguments or name in symbols.problem.functions or name in FUNCTIONS:
-            raise symbols.error(f"nonterminal {shown(name)} has the name of an argument or a function: rename it", item)
-        if name in symbols.problem.sorts or name in symbols.logic.sorts:
-            raise symbols.error(f"nonterminal {shown(name)} has the name of a sort: rename it", item)
-        nonterminals[name] = symbols.sort(item.sort)
-    if not nonterminals:
-        raise symbols.error("the grammar has no rule", node)
-    return nonterminals
+class _Grammars:
+    """Reads a grammar over the arguments of one function."""
 
+    def __init__(self, symbols: Symbols, terms: Terms, variables: tuple[Variable, ...]) -> None:
+        self.symbols, self.terms, self.variables = symbols, terms, variables
+        self.error = symbols.error
+        self.nonterminals: dict[str, Sort] = {}
+        self.productions: dict[str, list[Production]] = {}
+        self.scope = {v.name: Term(v) for v in variables}
 
-def _check_rule(
-    symbols: Symbols, rule: GroupedRule, nonterminals: dict[str, Sort], order: list[str], done: dict[str, Any]
-) -> str:
-    """The name of `rule`, which is the next one due."""
-    name = symbol(rule.name)
-    if name not in nonterminals:
-        raise symbols.error(f"rule for {shown(name)}, which is not a nonterminal{nearest(name, nonterminals)}", rule)
-    if name in done:
-        raise symbols.error(f"{shown(name)} has two rules: merge them", rule)
-    if name != order[len(done)]:
-        due = order[len(done)]
-        raise symbols.error(f"rule for {shown(name)} where that for {shown(due)} is due: keep the order of the declaration", rule)
-    if symbols.sort(rule.sort) != nonterminals[name]:
-        raise symbols.error(f"{shown(name)} is declared {nonterminals[name]}, its rule says {symbols.sort(rule.sort)}", rule)
-    return name
+    def grammar(self, node: GrammarDef, result: Sort) -> Grammar:
+        """The grammar that `node` writes, its first nonterminal of sort `result`."""
+        self._declare(node)
+        start, start_sort = next(iter(self.nonterminals.items()))
+        if start_sort != result:
+            raise self.error(f"the function returns {result}, but its first nonterminal {start!r} is {start_sort}", node)
+        order = list(self.nonterminals)
+        for rule in node.rules:
+            name = self._rule(rule, order)
+            found = [production for item in rule.productions for production in self._productions(name, item)]
+            if not found:
+                raise self.error(f"the rule of {shown(name)} is empty: give it at least one production", rule)
+            self.productions[name] = found
+        if len(self.productions) < len(order):
+            raise self.error(f"nonterminal {shown(order[len(self.productions)])} has no rule", node)
+        literals = (t for rules in self.productions.values() for p in rules for t in subterms(p.body) if t.is_literal)
+        grammar = Grammar(self.nonterminals, self.productions, tuple(dict.fromkeys(literals)))
+        for name in grammar.unproductive():
+            raise self.error(f"nonterminal {shown(name)} derives no finite term: give it a production without nonterminals", node)
+        return grammar
 
+    def _declare(self, node: GrammarDef) -> None:
+        """Takes in the nonterminals with their sorts."""
+        problem, arguments = self.symbols.problem, {v.name for v in self.variables}
+        for item in node.rules if node.nonterminals is None else node.nonterminals:
+            name = self.symbols.name(item.name)
+            if name in self.nonterminals:
+                raise self.error(f"nonterminal {shown(name)} is declared twice", item)
+            if name in arguments or name in problem.functions or name in FUNCTIONS:
+                raise self.error(f"nonterminal {shown(name)} has the name of an argument or a function: rename it", item)
+            if name in problem.sorts or name in self.symbols.logic.sorts:
+                raise self.error(f"nonterminal {shown(name)} has the name of a sort: rename it", item)
+            self.nonterminals[name] = self.symbols.sort(item.sort)
+        if not self.nonterminals:
+            raise self.error("the grammar has no rule", node)
+        self.scope.update((name, Term(Variable(name, sort))) for name, sort in self.nonterminals.items())
 
-def _weights(symbols: Symbols, item: Annotated) -> tuple[tuple[str, int], ...]:
-    """What `(! production :w 3)` annotates. Attributes that are no weight say nothing to us."""
-    found: dict[str, int] = {}
-    for attribute in item.attributes:
-        name = str(attribute.open[1:])
-        if name == "named":
-            raise symbols.error("a production is given no name", attribute)
-        if name not in symbols.problem.weights:
-            raise symbols.error(f"unknown weight {shown(name)}{nearest(name, symbols.problem.weights)}", attribute)
-        if name in found:
-            raise symbols.error(f"the weight {shown(name)} is given twice", attribute)
-        found[name] = weight_value(symbols, attribute)
-    return tuple(found.items())
+    def _rule(self, rule: GroupedRule, order: list[str]) -> str:
+        """The name of `rule`, which is the next one due."""
+        name, done = symbol(rule.name), self.productions
+        if name not in self.nonterminals:
+            raise self.error(f"rule for {shown(name)}, which is not a nonterminal{nearest(name, self.nonterminals)}", rule)
+        if name in done:
+            raise self.error(f"{shown(name)} has two rules: merge them", rule)
+        if name != (due := order[len(done)]):
+            raise self.error(
+                f"rule for {shown(name)} where that for {shown(due)} is due: keep the order of the declaration", rule
+            )
+        declared, said = self.nonterminals[name], self.symbols.sort(rule.sort)
+        if said != declared:
+            raise self.error(f"{shown(name)} is declared {declared}, its rule says {said}", rule)
+        return name
+
+    def _productions(self, name: str, item: TermSyntax) -> list[Production]:
+        """What one right-hand side stands for, with the weights that it annotates."""
+        weights = self._weights(item) if isinstance(item, Annotated) else ()
+        bodies = self._bodies(item.term if isinstance(item, Annotated) else item, self.nonterminals[name])
+        return [Production(name, body, weights=weights) for body in bodies]
+
+    def _weights(self, item: Annotated) -> tuple[tuple[str, int], ...]:
+        """What `(! production :w 3)` annotates. Attributes that are no weight say nothing to us."""
+        found: dict[str, int] = {}
+        for attribute in item.attributes:
+            name, known = str(attribute.open[1:]), self.symbols.problem.weights
+            if name == "named":
+                raise self.error("a production is given no name", attribute)
+            if name not in known:
+                raise self.error(f"unknown weight {shown(name)}{nearest(name, known)}", attribute)
+            if name in found:
+                raise self.error(f"the weight {shown(name)} is given twice", attribute)
+            found[name] = weight_value(self.symbols, attribute)
+        return tuple(found.items())
+
+    def _bodies(self, node: TermSyntax, sort: Sort) -> list[Term]:
+        if isinstance(node, AnyConstant | AnyVariable):
+            named = self.symbols.sort(node.sort)
+            if named != sort:
+                raise self.error(f"a rule for {sort} cannot produce a {named}", node)
+            if isinstance(node, AnyVariable):
+                return [Term(v) for v in self.variables if v.sort == sort]
+            if sort not in ENUMERABLE:
+                self.symbols.problem.not_acted_on.append((f"(Constant {sort})", self.symbols.place(node)))
+            return [any_constant(sort)]
+        body = self.terms.term(node, self.scope, in_rule=True)
+        if body.sort != sort:
+            raise self.error(f"a rule for {sort} cannot produce {brief(body)}, which is {body.sort}{int_hint(body, sort)}", node)
+        if body.size >= LARGEST:
+            raise self.error("a production that its lets write out to more than 2^62 nodes", node)
+        return [body]
 
 
 def weight_value(symbols: Symbols, attribute: Any) -> int:
@@ -103,26 +131,6 @@ def weight_value(symbols: Symbols, attribute: Any) -> int:
     if not isinstance(attribute.value, Token) or attribute.value.type != "NUMERAL":
         raise symbols.error(f"{attribute.open} takes a numeral", attribute)
     return symbols.number(attribute.value)
-
-
-def _bodies(
-    symbols: Symbols, terms: Terms, node: TermSyntax, sort: Sort, variables: tuple[Variable, ...], scope: dict[str, Term]
-) -> list[Term]:
-    if isinstance(node, AnyConstant | AnyVariable):
-        named = symbols.sort(node.sort)
-        if named != sort:
-            raise symbols.error(f"a rule for {sort} cannot produce a {named}", node)
-        if isinstance(node, AnyVariable):
-            return [Term(v) for v in variables if v.sort == sort]
-        if sort not in ENUMERABLE:
-            symbols.problem.not_acted_on.append((f"(Constant {sort})", symbols.place(node)))
-        return [any_constant(sort)]
-    body = terms.term(node, scope, in_rule=True)
-    if body.sort != sort:
-        raise symbols.error(f"a rule for {sort} cannot produce {brief(body)}, which is {body.sort}{int_hint(body, sort)}", node)
-    if body.size >= LARGEST:
-        raise symbols.error("a production that its lets write out to more than 2^62 nodes", node)
-    return [body]
 
 
 # Where none is given ----------------------------------------------------------------------------------------------------
