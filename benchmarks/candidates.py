@@ -20,17 +20,17 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from sycam.cams import cam_from_text, contribution, find_grammar
+from sycam.cams import cam_from_text, contribution
 from sycam.embedded import images_csv
 from sycam.images import load_images
+from sycam.job.job import find_grammar
 from sycam.metrics.registry import metric
 from sycam.network import load_network
 from sycam.oracle import MetricOracle, TerminalCache
 from sycam.run.journal import Journal
-from sycam.synthesis.budget import Budget
-from sycam.synthesis.loop import Search, Tried, search
-from sycam.synthesis.problem import read_problem
-from sygus import Candidate, Enumerator, Equivalence, Proportional, Solver, Term
+from sycam.run.problem import read_problem
+from sycam.search import Budget, Policy, Ranking, Search, Tried, search
+from sygus import Candidate, Enumerator, Equivalence, Listed, Proportional, Solver, Term
 from sygus.constants import real
 
 
@@ -76,9 +76,10 @@ def in_the_loop(count: int, at_once: int) -> None:
                 gc.collect()
                 held[marks.pop(0)] = resident()
 
-        search(made(), oracle, None, Budget(candidates=at_once), at_once=at_once, on_batch=lambda state, tried: None)
+        goals, policy = Ranking([oracle.metric], [oracle]), Policy(at_once=at_once)
+        search(Listed(made()), goals, policy, Budget(candidates=at_once))
         marks, held[0] = marks[1:], resident()
-        found = search(made(), oracle, None, Budget(candidates=count), at_once=at_once, on_batch=watch)
+        found = search(Listed(made()), goals, policy, Budget(candidates=count), watch)
         kept, size = journal.count("candidate"), (Path(folder) / "journal.sqlite").stat().st_size / 2**20
     seconds = time.perf_counter() - start
     print("| candidates | resident, MiB | more than at the start | bytes a candidate |\n| --- | --- | --- | --- |")

@@ -26,14 +26,14 @@ import torch
 from scipy.optimize import nnls
 from scoring import clock, first_classes, machine, subject, synchronize
 
-from sycam.cams import find_grammar
 from sycam.images import ImageSet
+from sycam.job.job import find_grammar
 from sycam.metrics.registry import metric
 from sycam.network import Network, load_network
 from sycam.network.batching import images_at_once
 from sycam.oracle import MetricOracle, TerminalCache
 from sycam.oracle.units import UNITS, unit_of
-from sycam.synthesis.problem import read_problem
+from sycam.run.problem import read_problem
 from sygus import Term
 
 GRAMMAR = "gradient"

@@ -5,7 +5,7 @@
     python benchmarks/racing.py error --load /tmp/scores.safetensors        # how often racing rejects the answer
 
 `scores` measures the first classes of `gradient.sy` on every image, with all metrics that share the masked pass. The other two
-run the real loop, `sycam.synthesis.search`, on an oracle that looks scores up in that table instead of asking the network, so
+run the real loop, `sycam.search.search`, on an oracle that looks scores up in that table instead of asking the network, so
 that thousands of runs with a known answer are cheap.
 
 `error` makes the answer as hard to keep as it gets. *Tied*: candidates are rescaled so that all have the same mean, but for one
@@ -31,11 +31,11 @@ from torch import Tensor
 
 from sycam.metrics.registry import Metric, metric
 from sycam.oracle import MetricOracle, Spent, TerminalCache
-from sycam.synthesis import Budget, search
-from sycam.synthesis.racing import Racing
-from sycam.synthesis.state import Incumbent
-from sycam.synthesis.stopping import Exact, StoppingRule
-from sygus import Candidate
+from sycam.search import Budget, Policy, Ranking, search
+from sycam.search.racing import Racing
+from sycam.search.state import Incumbent
+from sycam.search.stopping import Exact, StoppingRule
+from sygus import Candidate, Listed
 
 METRICS = ("average-drop", "average-gain", "average-increase", "iou", "energy-pointing", "pointing")
 START = "(gap G)"
@@ -58,6 +58,13 @@ class Table:
         count = self.scores.shape[1] if places is None else len(places)
         maps = torch.tensor(rows, dtype=torch.float64)[:, None, None, None].expand(-1, count, 1, 1)
         return maps, torch.ones(len(rows), count, dtype=torch.bool)
+
+    def __len__(self) -> int:
+        return len(self.cache)
+
+    @property
+    def images(self) -> SimpleNamespace:
+        return self.cache.images
 
     def signatures(self, maps: Tensor) -> list[bytes]:
         """Each row's own."""
@@ -83,10 +90,8 @@ def run(scores: Tensor, measured: Metric, rule: StoppingRule, order: list[int], 
     first = None
     if start is not None:
         first = Incumbent(start, 0, scores[start], float(scores[start].mean()), 0, 0.0)
-    found = search(
-        (Candidate(row, place) for place, row in enumerate(order, start=1)), oracle, first, Budget(), rule=rule, seed=seed,
-        at_once=at_once,
-    )  # fmt: skip
+    learner = Listed(Candidate(row, place) for place, row in enumerate(order, start=1))
+    found = search(learner, Ranking([measured], [oracle]), Policy(first, rule=rule, seed=seed, at_once=at_once), Budget())
     return found.incumbent.term, oracle.spent.asked
 
 
@@ -118,8 +123,8 @@ def measure(args: argparse.Namespace) -> None:
     """Every score of every distinct candidate on every image, to a file."""
     from scoring import first_classes, subject
 
-    from sycam.cams import find_grammar
-    from sycam.synthesis.problem import read_problem
+    from sycam.job.job import find_grammar
+    from sycam.run.problem import read_problem
 
     network, _, images = subject(args.model, args.device, args.images)
     terms = first_classes("gradient", network, images, args.candidates)

@@ -39,12 +39,12 @@ from pytorch_grad_cam.base_cam import BaseCAM
 from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 from torch import Tensor, nn
 
-from sycam.cams import find_grammar
 from sycam.images import ImageSet, load_images
+from sycam.job.job import find_grammar
 from sycam.metrics.registry import metric
 from sycam.network import Network, load_network
 from sycam.oracle import MetricOracle, TerminalCache
-from sycam.synthesis.problem import read_problem
+from sycam.run.problem import read_problem
 from sygus import Enumerator, Equivalence, Solver, Term
 from sygus.terms import subterms
 

@@ -13,7 +13,7 @@ from itertools import product
 from pathlib import Path
 from typing import NamedTuple
 
-from sycam.synthesis.problem import read_problem
+from sycam.run.problem import read_problem
 from sygus import Context, Grammar, Solver, Term, Variable, assumptions, read_file
 from sygus.constants import real
 from sygus.solver.process import Claim

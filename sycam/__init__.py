@@ -16,32 +16,32 @@ if TYPE_CHECKING:
     from .api import heatmaps, score
     from .cams import Cam, find_cam, find_cams, known_cams
     from .images import ImageSet, ImageSource, load_dataset, load_images
+    from .job import Job, TerminalSettings
     from .metrics.query import Query
     from .metrics.registry import METRICS, Metric, register_metric
     from .network import Network, Preprocessing, load_network
+    from .run.observe import Observer, Progress
     from .run.result import Result
+    from .run.synthesize import synthesize
     from .store import TerminalStore
-    from .synthesis.observe import Observer, Progress
-    from .synthesis.settings import Settings
-    from .synthesis.synthesize import synthesize
-    from .terminals import TERMINALS, TerminalSettings, View, register_terminal
+    from .terminals import TERMINALS, View, register_terminal
 
 __all__ = [
-    "METRICS", "TERMINALS", "Cam", "ImageSet", "ImageSource", "Metric", "Network", "Observer", "Preprocessing", "Progress",
-    "Query", "Result", "Settings", "SycamError", "TerminalSettings", "TerminalStore",
+    "METRICS", "TERMINALS", "Cam", "ImageSet", "ImageSource", "Job", "Metric", "Network", "Observer", "Preprocessing", "Progress",
+    "Query", "Result", "SycamError", "TerminalSettings", "TerminalStore",
     "Unavailable", "View", "find_cam", "find_cams", "heatmaps", "known_cams", "load_dataset", "load_images", "load_network",
     "register_metric", "register_terminal", "score", "synthesize",
 ]  # fmt: skip
 
 _HOMES = {
     "Cam": "cams", "ImageSet": "images", "ImageSource": "images", "METRICS": "metrics.registry",
-    "Metric": "metrics.registry", "Network": "network", "Observer": "synthesis.observe", "Preprocessing": "network",
-    "Progress": "synthesis.observe", "Query": "metrics.query", "Result": "run.result", "Settings": "synthesis.settings",
-    "TERMINALS": "terminals", "TerminalSettings": "terminals",
+    "Metric": "metrics.registry", "Network": "network", "Job": "job", "Observer": "run.observe", "Preprocessing": "network",
+    "Progress": "run.observe", "Query": "metrics.query", "Result": "run.result",
+    "TERMINALS": "terminals", "TerminalSettings": "job",
     "TerminalStore": "store", "View": "terminals", "find_cam": "cams", "find_cams": "cams", "heatmaps": "api",
     "known_cams": "cams", "load_dataset": "images", "load_images": "images", "load_network": "network",
     "register_metric": "metrics.registry", "register_terminal": "terminals", "score": "api",
-    "synthesize": "synthesis.synthesize",
+    "synthesize": "run.synthesize",
 }  # fmt: skip
 
 

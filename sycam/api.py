@@ -12,14 +12,14 @@ from sycam.cams import AnyCam, Cam, find_cam
 from sycam.comparison import compare
 from sycam.errors import SycamError
 from sycam.images import ImageSet
+from sycam.metrics.find import find_metric
 from sycam.metrics.protocol import DEFAULT, Protocol, find_protocol
 from sycam.metrics.registry import Metric
 from sycam.network import Network
 from sycam.oracle.metric_oracle import require_masks
+from sycam.run.given import under_protocol
 from sycam.run.result import Result, cam_heatmaps
 from sycam.store import TerminalStore
-from sycam.synthesis.goals import find_metric
-from sycam.synthesis.protocols import under_protocol
 from sycam.terminals import TerminalSettings
 
 CamLike = str | Path | Cam | Baseline | Result

@@ -20,7 +20,7 @@ from .learners.bottom_up import Enumerator
 from .learners.counting import Counts, count
 from .learners.distinct import Distinct
 from .learners.findsynth import FindSynth
-from .learners.learner import LEARNERS, Candidate, ClassLearner, Learner, learner
+from .learners.learner import LEARNERS, Candidate, Learner, Listed, learner, learner_class, register_learner
 from .learners.uniform import Uniform
 from .semantics.interpret import Context, Input, assumptions
 from .solver.process import Solver
@@ -28,9 +28,9 @@ from .terms import BOOL, INT, REAL, Function, Sort, Term, Variable, define_fun, 
 from .theory import CORE, Operator, Theory
 
 __all__ = [
-    "BOOL", "CORE", "INT", "LEARNERS", "REAL", "Candidate", "ClassLearner", "Context", "Counts", "Distinct",
-    "Enumerator", "Equivalence", "FindSynth", "Function", "Grammar", "Input", "Learner", "Merge", "Operator", "Place",
-    "Problem", "Production", "Proportional", "Solver", "Sort", "SygusError", "Target", "Term", "Theory", "Undecided",
-    "Uniform", "Variable", "assumptions", "count", "define_fun", "expand", "learner", "read", "read_file", "read_term",
-    "to_text",
+    "BOOL", "CORE", "INT", "LEARNERS", "REAL", "Candidate", "Context", "Counts", "Distinct", "Enumerator", "Equivalence",
+    "FindSynth", "Function", "Grammar", "Input", "Learner", "Listed", "Merge", "Operator", "Place", "Problem", "Production",
+    "Proportional", "Solver", "Sort", "SygusError", "Target", "Term", "Theory", "Undecided", "Uniform", "Variable",
+    "assumptions", "count", "define_fun", "expand", "learner", "learner_class", "read", "read_file", "read_term",
+    "register_learner", "to_text",
 ]  # fmt: skip

@@ -2,10 +2,10 @@
 
 from sycam.cams.by_class import by_class, of_class
 from sycam.cams.cam import Cam, contribution, file_text, terminal_variable, terminals_of
-from sycam.cams.naming import GROUPS, AnyCam, find_cam, find_cams, find_grammar
-from sycam.cams.reading import cam_from_text, cams_in, grammar_folder, known_cams
+from sycam.cams.naming import GROUPS, AnyCam, find_cam, find_cams
+from sycam.cams.reading import cam_from_text, cams_in, known_cams
 
 __all__ = [
     "GROUPS", "AnyCam", "Cam", "by_class", "cam_from_text", "cams_in", "contribution", "file_text", "find_cam", "find_cams",
-    "find_grammar", "grammar_folder", "known_cams", "of_class", "terminal_variable", "terminals_of",
+    "known_cams", "of_class", "terminal_variable", "terminals_of",
 ]  # fmt: skip

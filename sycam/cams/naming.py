@@ -10,11 +10,9 @@ from typing import TypeAlias
 from sycam.baselines import BASELINES, Baseline
 from sycam.errors import SycamError
 from sycam.terminals import TERMINALS
-from sygus import SygusError
-from sygus.errors import nearest
 
 from .cam import Cam
-from .reading import cam_from_text, cams_in, grammar_folder, known_cams
+from .reading import cam_from_text, cams_in, known_cams
 
 AnyCam: TypeAlias = "Cam | Baseline"
 
@@ -74,21 +72,6 @@ def find_cam(spec: str) -> AnyCam:
     if len(found) != 1:
         raise SycamError(f"{spec!r} names {len(found)} CAMs ({', '.join(c.name for c in found)}); one is needed here")
     return found[0]
-
-
-def find_grammar(spec: str | Path) -> Path:
-    """The grammar file that `spec` names: a path, or the name of a grammar that comes with sycam.
-
-    >>> find_grammar("gradient").name
-    'gradient.sy'
-    """
-    path = Path(spec)
-    if path.exists():
-        return path
-    shipped = {p.stem: p for p in grammar_folder().glob("**/*.sy") if p.stem != "known"}
-    if str(spec) in shipped:
-        return shipped[str(spec)]
-    raise SygusError(f"no grammar file {path}{nearest(str(spec), shipped)}")
 
 
 def _plain(name: str) -> str:

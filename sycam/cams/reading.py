@@ -9,18 +9,12 @@ from functools import lru_cache
 from pathlib import Path
 
 from sycam.errors import SycamError
+from sycam.job.job import grammar_folder
 from sycam.terminals import TERMINALS
 from sycam.theory import CAM, MAP
 from sygus import REAL, Function, Variable, read_file, read_term
 
 from .cam import Cam, terminal_variable
-
-
-def grammar_folder() -> Path:
-    """Where the grammars that come with sycam lie: in the installed package, or beside it in a checkout."""
-    package = Path(__file__).parent.parent
-    inside = package / "grammars"
-    return inside if inside.is_dir() else package.parent / "grammars"
 
 
 @lru_cache(maxsize=1)

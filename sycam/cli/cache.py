@@ -5,15 +5,17 @@ from __future__ import annotations
 import re
 from datetime import datetime
 from itertools import groupby
-from typing import Annotated, Optional
+from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
 from rich.table import Table
 
 from sycam.errors import SycamError
-from sycam.store import TerminalStore, size_text
 
 from . import console, options
+
+if TYPE_CHECKING:
+    from sycam.store import TerminalStore
 
 app = typer.Typer(name="cache", help="Show what runs keep on disk, or clear it.", invoke_without_command=True)
 UNITS = {"m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
@@ -26,6 +28,8 @@ def show(context: typer.Context, cache: options.Cache = None, as_json: options.J
         if cache is not None or as_json:
             raise typer.BadParameter(f"options of {context.invoked_subcommand} go after it")
         return
+    from sycam.store import size_text
+
     store = _store(cache)
     entries, size = store.entries() if store else [], store.bytes if store else 0
     if as_json:
@@ -63,6 +67,8 @@ def clear(
 
     Runs that use them at this moment go on undisturbed.
     """
+    from sycam.store import size_text
+
     seconds = _seconds(older_than) if older_than is not None else None
     store = _store(cache)
     if store and model is not None and model not in (known := sorted({e.model for e in store.entries()})):
@@ -82,6 +88,8 @@ def _folder(cache: str | None) -> str:
 
 def _store(cache: str | None) -> TerminalStore | None:
     """The store, or None where there is no such folder: showing it does not make one."""
+    from sycam.store import TerminalStore
+
     folder = options.cache_folder(cache)
     if folder is None:
         raise SycamError("`none` is no cache folder: leave --cache out for the usual one")

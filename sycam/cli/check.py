@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.text import Text
 
-from sycam.cams import cams_in
 from sycam.errors import SycamError
-from sycam.synthesis.goals import find_goals
-from sycam.synthesis.problem import CamProblem, read_problem
-from sycam.theory import CAM
-from sygus import SygusError, read_file
+from sycam.job.job import GrammarFile
+from sygus.errors import SygusError
 
 from . import console, options
+
+if TYPE_CHECKING:
+    from sycam.run.problem import CamProblem
 
 
 def check(
@@ -37,6 +37,8 @@ def check(
 
 def _asked(found: CamProblem) -> str:
     """Constraints, weights and objective, where the file states any."""
+    from sycam.search.goals import find_goals
+
     laws = "".join(f"\n    constraint at line {law.place.line}: {law.term}" for law in found.laws)
     weights = f"; weights {', '.join(found.problem.weights)}" if found.problem.weights else ""
     if found.problem.objective is None:
@@ -47,13 +49,18 @@ def _asked(found: CamProblem) -> str:
 
 
 def _check(path: Path) -> dict[str, Any]:
+    from sycam.cams import cams_in
+    from sycam.run.problem import read_problem
+    from sycam.theory import CAM
+    from sygus import read_file
+
     try:
         problem = read_file(path, CAM)
         if not problem.targets:
             cams = cams_in(path)
             summary = f"{len(cams)} CAM{'s' if len(cams) > 1 else ''}: {', '.join(cam.name for cam in cams)}"
         else:
-            found = read_problem(path)
+            found = read_problem(GrammarFile.read(path))
             grammar = found.target.grammar
             rules = sum(len(productions) for productions in grammar.productions.values())
             summary = (

@@ -10,7 +10,6 @@ import typer
 from rich.table import Table
 
 from sycam.errors import SycamError
-from sycam.metrics.protocol import differences, protocol_text
 
 from . import console, options
 
@@ -27,6 +26,8 @@ def compare(
     A protocol moves every number, so results of different ones are refused; with --across-protocols the table says how they
     differ.
     """
+    from sycam.metrics.protocol import differences, protocol_text
+
     read = [_read(path) for path in results]
     apart = differences([result["protocol"] for result in read])
     if apart and not across_protocols:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -12,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from sycam.errors import OracleError
+from sycam.job.job import OPTIONS
 
 if TYPE_CHECKING:
     from sycam.metrics.registry import Metric
@@ -21,9 +24,23 @@ out = Console(highlight=False, soft_wrap=False, emoji=False)  # file.py:tv:name 
 err = Console(stderr=True, highlight=False, emoji=False)
 
 
+def with_flags(text: str) -> str:
+    """A text in which options stand by their names in backticks, as a reader of the command line knows them.
+
+    >>> with_flags("give `size`, and `mean` unless it is ImageNet's; `git` is none")
+    "give --size, and --set mean=... unless it is ImageNet's; `git` is none"
+    """
+
+    def flag(found: re.Match[str]) -> str:
+        one = OPTIONS.get(found[1])
+        return found[0] if one is None else one.flag if one.shown else f"--set {one.name}=..."
+
+    return re.sub(r"`(\w+)`", flag, text)
+
+
 def fail(message: str) -> None:
     """An error: red where it is read by a person, and never wrapped or interpreted."""
-    first, *rest = message.split("\n")
+    first, *rest = with_flags(message).split("\n")
     err.print(Text.assemble(("error: ", "bold red"), first), soft_wrap=True)
     for line in rest:
         err.print(Text(line), soft_wrap=True)
@@ -32,18 +49,17 @@ def fail(message: str) -> None:
 _tracebacks = False
 
 
-def show_tracebacks(wanted: bool) -> bool:
+def show_tracebacks(wanted: bool) -> None:
     """Whether `fail_of_oracle` shows what the oracle's author needs."""
     global _tracebacks
     _tracebacks = wanted
-    return wanted
 
 
 def fail_of_oracle(error: OracleError) -> None:
     """An error, with the oracle's own traceback where the user asked for it."""
     if error.details and not _tracebacks:
         first, *rest = str(error).split("\n")
-        fail("\n".join([f"{first} (--traceback shows where)", *rest]))
+        fail("\n".join([f"{first} (--set traceback=true shows where)", *rest]))
         return
     fail(str(error))
     for line in error.details.splitlines():
@@ -52,7 +68,7 @@ def fail_of_oracle(error: OracleError) -> None:
 
 def warn(message: str) -> None:
     """A warning on stderr."""
-    err.print(Text.assemble(("warning: ", "bold yellow"), message), soft_wrap=True)
+    err.print(Text.assemble(("warning: ", "bold yellow"), with_flags(message)), soft_wrap=True)
 
 
 def print_json(data: dict[str, Any]) -> None:
@@ -91,17 +107,12 @@ def goal_text(goal: dict[str, Any]) -> str:
 def asked_text(counts: dict[str, Any]) -> str:
     """How many image scores a run needed of all it could, and what ordered its candidates.
 
-    >>> asked_text({"image_scores_of_search": 250, "image_scores_possible": 1000, "similar": 3, "relative_agreement": 0.8126})
-    "250 of 1,000 image scores asked (25.0%), 3 similar ones put last, relative's rank correlation 0.81"
+    >>> asked_text({"image_scores_of_search": 250, "image_scores_possible": 1000, "similar": 3})
+    '250 of 1,000 image scores asked (25.0%), 3 similar ones put last'
     """
     asked, possible = counts["image_scores_of_search"], counts["image_scores_possible"]
     text = f"{asked:,} of {possible:,} image scores asked" + (f" ({100 * asked / possible:.1f}%)" if possible else "")
-    if counts.get("similar"):
-        text += f", {counts['similar']:,} similar ones put last"
-    if "relative_agreement" in counts:
-        found = counts["relative_agreement"]
-        text += ", the relative tells them not apart" if found is None else f", relative's rank correlation {found:.2f}"
-    return text
+    return text + (f", {counts['similar']:,} similar ones put last" if counts.get("similar") else "")
 
 
 def stored_text(stored: Stored) -> str:
@@ -171,3 +182,38 @@ def result_table(rows: Sequence[dict[str, Any]], metric: Metric) -> Table:
             interval_text(row["difference"], "\n") if row["difference"] else "",
         )
     return table
+
+
+def print_result(result: dict[str, Any], metric: Metric, folder: Path, kept: bool) -> None:
+    """What a run found, for a person: tables, verdict, goals, counts, the answer, and where its files are."""
+    from sycam.store import Stored
+
+    out.print()
+    out.print(result_table(result["table"], metric))
+    out.print()
+    if result["by_class"]:
+        out.print(class_table(result["by_class"], metric))
+        out.print()
+    out.print(result["verdict"])
+    if len(result["goals"]) > 1:
+        out.print(f"Goals, in order: {'; '.join(map(goal_text, result['goals']))}.")
+    out.print(counts_text(result["counts"], result["stopped_by"]))
+    if kept:
+        out.print(stored_text(Stored(**result["manifest"]["cache"])), soft_wrap=True)
+    out.print(f"\n{result['answer']['define_fun']}\n", soft_wrap=True, markup=False)
+    for what, name in (("report", "report.html"), ("picture", "gallery.png"), ("answer", "answer.sy"), ("job", "job.json")):
+        out.print(f"{what:8} {folder / name}", soft_wrap=True)
+
+
+def counts_text(counts: dict[str, Any], stopped_by: str) -> str:
+    """What a run did, in two sentences."""
+    laws = ""
+    if "unlawful" in counts:
+        laws = f"{counts['unlawful']:,} not proved to obey the constraints ({counts['laws_undecided']:,} of them undecided), "
+    return (
+        f"Stopped by: {stopped_by}. {counts['terms']:,} terms, {counts['classes']:,} classes, "
+        f"{counts['merges']:,} proved equal, {counts['undecided']:,} pairs undecided; {counts['candidates']:,} candidates on "
+        f"{counts['images_searched']:,} images, {laws}{counts['same_heatmap']:,} proved to have the heatmap of an earlier one, "
+        f"{counts['same_on_images']:,} with its heatmaps on these images, "
+        f"{counts['rejected_early']:,} rejected early, {asked_text(counts)}, {counts['masked_passes']:,} masked passes."
+    )

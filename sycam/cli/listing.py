@@ -9,15 +9,6 @@ import typer
 from rich.padding import Padding
 from rich.text import Text
 
-from sycam.baselines import BASELINES
-from sycam.cams import known_cams
-from sycam.images import DATASETS
-from sycam.metrics.plugin import installed_metrics
-from sycam.metrics.registry import METRICS
-from sycam.terminals import TERMINALS
-from sycam.theory import OPERATORS
-from sygus.core import FUNCTIONS
-
 from . import console, options
 
 
@@ -30,13 +21,14 @@ class What(str, Enum):
     cams = "cams"
     models = "models"
     datasets = "datasets"
+    options = "options"
 
 
 def list_(what: Annotated[What, typer.Argument(help="What to list.")], as_json: options.Json = False) -> None:
-    """List metrics, terminals, operators, CAMs (known ones, baselines, controls) or models."""
+    """List metrics, terminals, operators, CAMs, models, data sets, or options of a job."""
     entries = {
         What.metrics: _metrics, What.terminals: _terminals, What.operators: _operators, What.cams: _cams, What.models: _models,
-        What.datasets: _datasets,
+        What.datasets: _datasets, What.options: _options,
     }[what]()  # fmt: skip
     if as_json:
         console.print_json({what.value: [dict(entry) for entry in entries]})
@@ -51,7 +43,23 @@ def list_(what: Annotated[What, typer.Argument(help="What to list.")], as_json: 
             console.out.print(Padding(Text(source, style="dim"), (0, 0, 0, 4)))
 
 
+def _options() -> list[dict[str, str]]:
+    return [
+        {
+            "name": name,
+            "flag": one.flag if one.shown else f"--set {name}=...",
+            "group": options.PANELS[name],
+            "default": f"default: {one.default_text}" if one.default_text else "",
+            "meaning": console.with_flags(one.help),
+        }
+        for name, one in options.ALL.items()
+    ]
+
+
 def _metrics() -> list[dict[str, str]]:
+    from sycam.metrics.plugin import installed_metrics
+    from sycam.metrics.registry import METRICS
+
     return [
         {
             "name": m.name,
@@ -67,6 +75,8 @@ def _metrics() -> list[dict[str, str]]:
 
 
 def _terminals() -> list[dict[str, str]]:
+    from sycam.terminals import TERMINALS
+
     varies = {"pixel": "one for each channel and pixel", "channel": "one for each channel", "scalar": "one for the image"}
     return [
         {"name": t.name, "sort": t.sort, "varies": varies[t.level], "passes": t.passes, "meaning": t.doc,
@@ -76,6 +86,9 @@ def _terminals() -> list[dict[str, str]]:
 
 
 def _operators() -> list[dict[str, str]]:
+    from sycam.theory import OPERATORS
+    from sygus.core import FUNCTIONS
+
     rows = [
         {
             "name": o.name,
@@ -89,6 +102,9 @@ def _operators() -> list[dict[str, str]]:
 
 
 def _cams() -> list[dict[str, str]]:
+    from sycam.baselines import BASELINES
+    from sycam.cams import known_cams
+
     terms = [
         {"name": c.name, "kind": c.kind, "sort": str(c.term.sort), "terminals": f"over {', '.join(c.terminals)}",
          "passes": c.passes, "meaning": c.expression, "source": c.reference}
@@ -103,6 +119,8 @@ def _cams() -> list[dict[str, str]]:
 
 
 def _datasets() -> list[dict[str, str]]:
+    from sycam.images import DATASETS
+
     return [
         {
             "name": name,

@@ -13,7 +13,7 @@ from rich.text import Text
 
 from sycam.metrics.registry import Metric
 from sycam.network import Network
-from sycam.synthesis.observe import Observer, Progress
+from sycam.run.observe import Observer, Progress
 
 from . import console
 

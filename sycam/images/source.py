@@ -26,7 +26,7 @@ class ImageSource:
 
     >>> ImageSource("a", "voc-detection:b")
     Traceback (most recent call last):
-    sycam.errors.SycamError: --images and --dataset both name the images: give one
+    sycam.errors.SycamError: `images` and `dataset` both name the images: give one
     """
 
     path: Path | str | None = None
@@ -36,9 +36,9 @@ class ImageSource:
 
     def __post_init__(self) -> None:
         if self.path is not None and self.dataset is not None:
-            raise SycamError("--images and --dataset both name the images: give one")
+            raise SycamError("`images` and `dataset` both name the images: give one")
         if self.path is None and self.dataset is None:
-            raise SycamError("masks and boxes belong to images: name these with --images or --dataset")
+            raise SycamError("masks and boxes belong to images: name these with `images` or `dataset`")
 
     def load(self, preprocessing: Preprocessing, limit: int | None = None, seed: int = 0) -> ImageSet:
         """The images in the network's geometry, at most `limit` of them, drawn with `seed`."""

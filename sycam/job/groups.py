@@ -223,7 +223,7 @@ class TerminalSettings(Group):
     100
     >>> TerminalSettings(path_steps=0)
     Traceback (most recent call last):
-    sycam.errors.SycamError: path_steps must be a whole number, at least 1, not 0
+    sycam.errors.SycamError: `path_steps` must be a whole number, at least 1, not 0
     """
 
     title: ClassVar[str] = "Terminals"
@@ -262,6 +262,7 @@ class OutputSpec(Group):
     cache_limit: str | None = option(
         None, "Of all that is kept, such as 20GB; the least recently used go first.", usual="SYCAM_CACHE_LIMIT, or 10GB"
     )
+    traceback: bool = option(False, "Show the traceback of an oracle that fails.")
     dump_smt2: str | None = option(
         None, "Write the run's claims, proved and undecided, to this folder as .smt2 files for any solver.", shown=True
     )

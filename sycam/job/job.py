@@ -15,7 +15,7 @@ from sycam.errors import SycamError
 from sygus.errors import SygusError, nearest
 
 from .groups import ImageSpec, ModelSpec, OutputSpec, ScoringSpec, SearchSpec, TerminalSettings
-from .option import Group, Mistakes, check_names, option, taken_together, values_in
+from .option import Group, Mistakes, check_names, make_groups, option, taken_together, values_in
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -56,6 +56,23 @@ class GrammarFile:
         return Path(self.file).stem
 
 
+FULLY_CHECKED = frozenset(("metric", "protocol", "cost", "by_class", "learner"))
+"""Options of which only who loads torch knows whether they are right."""
+
+
+class JobError(SycamError):
+    """A job with mistakes.
+
+    Attributes:
+        mistakes: all of them.
+        job: the job with the defaults in their place, in which there may be more; None where there is not even a grammar.
+    """
+
+    def __init__(self, message: str, mistakes: Mistakes, job: Job | None) -> None:
+        super().__init__(message)
+        self.mistakes, self.job = mistakes, job
+
+
 @dataclass(frozen=True)
 class Job(Group):
     """Everything that a run is: data only, names and paths, never objects that run.
@@ -72,10 +89,10 @@ class Job(Group):
     (20, 12, 'embedded')
     >>> Job.make("gradient", {"max_size": 0, "limt": 12, "stopping": "soon"})
     Traceback (most recent call last):
-    sycam.errors.SycamError: the job has 3 mistakes:
+    sycam.job.job.JobError: the job has 3 mistakes:
       no option 'limt'; did you mean 'limit'?
-      max_size must be a whole number, at least 1, not 0
-      stopping must be 'exact' or 'racing', not 'soon'
+      `max_size` must be a whole number, at least 1, not 0
+      `stopping` must be 'exact' or 'racing', not 'soon'
     """
 
     title: ClassVar[str] = "Search"
@@ -106,18 +123,19 @@ class Job(Group):
         """
         mistakes = Mistakes()
         check_names(given, OPTIONS, mistakes)
-        given = {"terminal_seed": given.get("seed", 0), **given}
-        groups = {name: values_in(group, given, mistakes) for name, group in GROUPS.items()}
         own = values_in(cls, given, mistakes)
-        made: dict[str, Any] = {}
-        if not mistakes.found:
-            made = {name: GROUPS[name](**values) for name, values in groups.items()}
-            for name, wrong in (one for group in made.values() for one in group.contradictions()):
-                mistakes.add(name, wrong)
+        given = {"terminal_seed": own.get("seed", 0), **given}
+        made = make_groups(GROUPS, given, mistakes)
+        job = None
         with mistakes.of("grammar"):
             file = grammar if isinstance(grammar, GrammarFile) else GrammarFile.read(grammar)
-        mistakes.tell(what)
-        return cls(file, **own, **made, brought=tuple(brought))
+            job = cls(file, **own, **made, brought=tuple(brought))
+        try:
+            mistakes.tell(what)
+        except SycamError as error:
+            raise JobError(str(error), mistakes, job) from None
+        assert job is not None
+        return job
 
     def plain(self) -> dict[str, Any]:
         """The job as JSON holds it, every option by its name but those of `output`; paths are absolute."""
@@ -146,7 +164,7 @@ def read_job(path: Path, given: Mapping[str, Any], grammar: str | Path | None = 
     Raises:
         SycamError: no such file; it is neither TOML nor JSON; all mistakes in it at once.
     """
-    data = _data(path)
+    data = read_file(path)
     if "manifest" in data or "network" in data:
         raise SycamError(f"{path} is no job: name a run's job.json, or a TOML file of options")
     data.pop("sycam", None)
@@ -165,7 +183,12 @@ def read_job(path: Path, given: Mapping[str, Any], grammar: str | Path | None = 
     return Job.make(named, {**data, **given}, what=str(path))
 
 
-def _data(path: Path) -> dict[str, Any]:
+def read_file(path: Path) -> dict[str, Any]:
+    """What a JSON or TOML file says, by name.
+
+    Raises:
+        SycamError: it cannot be read, or is neither.
+    """
     try:
         text = path.read_text(encoding="utf-8")
         data = json.loads(text) if path.suffix == ".json" else tomllib.loads(text)

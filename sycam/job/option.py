@@ -8,9 +8,8 @@ from __future__ import annotations
 import math
 import types
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import MISSING, Field, dataclass, field, fields, replace
-from functools import lru_cache
 from pathlib import Path
 from typing import Any, ClassVar, Union, get_args, get_origin, get_type_hints
 
@@ -115,6 +114,9 @@ def whole(low: int) -> dict[str, Any]:
     return {"fits": lambda value: value >= low, "wanted": f"a whole number, at least {low}"}
 
 
+_KNOWN: dict[type, dict[str, Option]] = {}
+
+
 class Group:
     """A frozen dataclass of options that belong together.
 
@@ -127,7 +129,11 @@ class Group:
     @classmethod
     def options(cls) -> dict[str, Option]:
         """The options of the group by their names, in order."""
-        return _options(cls)
+        if cls not in _KNOWN:
+            hints = get_type_hints(cls)
+            found = [_bound(one, hints[one.name]) for one in fields(cls) if "option" in one.metadata]  # type: ignore[arg-type]
+            _KNOWN[cls] = {one.name: one for one in found}
+        return _KNOWN[cls]
 
     def contradictions(self) -> Iterator[tuple[str, str]]:
         """Options that do not go together: the name of one, and what is wrong with it."""
@@ -138,13 +144,6 @@ class Group:
         return {name: getattr(self, one.attribute) for name, one in self.options().items()}
 
 
-@lru_cache
-def _options(group: type) -> dict[str, Option]:
-    hints = get_type_hints(group)
-    found = [_bound(one, hints[one.name]) for one in fields(group) if "option" in one.metadata]
-    return {one.name: one for one in found}
-
-
 def _bound(one: Field, hint: Any) -> Option:
     parts = get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,)
     kinds = tuple(get_origin(part) or part for part in parts)
@@ -153,30 +152,23 @@ def _bound(one: Field, hint: Any) -> Option:
 
 
 def parse(one: Option, text: str) -> Any:
-    """The value that a text on the command line means, in the type of the option.
-
-    Raises:
-        ValueError: it means none; says what it must be.
+    """The value that a text on the command line means, in the type of the option; the text itself where it means none.
 
     >>> parse(Option("mean", kinds=(float, tuple, type(None))), "0.5,0.4,0.3")
     (0.5, 0.4, 0.3)
     """
-    if type(None) in one.kinds and text.lower() == "none":
+    if type(None) in one.kinds and str not in one.kinds and text.lower() == "none":
         return None
-    if one.kinds == (bool,) and text.lower() in ("true", "yes", "false", "no"):
-        return text.lower() in ("true", "yes")
+    if bool in one.kinds:
+        return {"true": True, "yes": True, "false": False, "no": False}.get(text.lower(), text)
     for kind in (int, float):
         if kind in one.kinds:
-            try:
+            with suppress(ValueError):
                 return kind(text)
-            except ValueError:
-                continue
     if tuple in one.kinds and "," in text:
-        try:
+        with suppress(ValueError):
             return tuple(float(part) for part in text.split(","))
-        except ValueError:
-            pass
-    return one.value(text)
+    return text
 
 
 class Mistakes:
@@ -189,8 +181,8 @@ class Mistakes:
     >>> mistakes.tell("the job")
     Traceback (most recent call last):
     sycam.errors.SycamError: the job has 2 mistakes:
-      seed must be a whole number
-      metric: no metric 'x'
+      `seed` must be a whole number
+      `metric`: no metric 'x'
     """
 
     def __init__(self) -> None:
@@ -199,7 +191,7 @@ class Mistakes:
 
     def add(self, name: str, message: str) -> None:
         """The option of that name has a mistake; the message goes on after the name."""
-        self.found.append((name, f"{name} {message}"))
+        self.found.append((name, f"`{name}` {message}"))
 
     @contextmanager
     def of(self, name: str) -> Iterator[None]:
@@ -207,7 +199,7 @@ class Mistakes:
         try:
             yield
         except (SycamError, SygusError) as error:
-            self.found.append((name, f"{name}: {error}"))
+            self.found.append((name, f"`{name}`: {error}"))
             self._errors.append(error)
 
     def tell(self, what: str = "the job") -> None:
@@ -223,16 +215,30 @@ class Mistakes:
             raise SycamError(f"{what} has {len(self.found)} mistakes:\n{lines}")
 
 
-def values_in(group: type[Group], given: Mapping[str, Any], mistakes: Mistakes) -> dict[str, Any]:
-    """Of what is given by name the values of this group's fields, by attribute; what does not fit is noted."""
+def checked(options: Mapping[str, Option], given: Mapping[str, Any], mistakes: Mistakes) -> dict[str, Any]:
+    """Of what is given by name the values of these options; what does not fit is noted."""
     values = {}
-    for name, one in group.options().items():
+    for name in options:
         if name in given:
             try:
-                values[one.attribute] = one.value(given[name])
+                values[name] = options[name].value(given[name])
             except ValueError as error:
                 mistakes.add(name, str(error))
     return values
+
+
+def values_in(group: type[Group], given: Mapping[str, Any], mistakes: Mistakes) -> dict[str, Any]:
+    """Of what is given by name the values of this group's fields, by attribute; what does not fit is noted."""
+    options = group.options()
+    return {options[name].attribute: value for name, value in checked(options, given, mistakes).items()}
+
+
+def make_groups(groups: Mapping[str, type[Group]], given: Mapping[str, Any], mistakes: Mistakes) -> dict[str, Any]:
+    """The groups with what is given, by the same keys; what does not fit is noted, and has its default."""
+    made = {key: group(**values_in(group, given, mistakes)) for key, group in groups.items()}
+    for name, wrong in (one for group in made.values() for one in group.contradictions()):
+        mistakes.add(name, wrong)
+    return made
 
 
 def taken_together(groups: Iterable[type[Group]]) -> dict[str, Option]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor
 
@@ -25,22 +23,3 @@ def correlation(first: Tensor, second: Tensor, undefined: float = 0.0) -> Tensor
     found = (a * b).sum(1) / torch.where(constant | (below == 0), 1, below)
     found = torch.where(constant | (below == 0), undefined, found.clamp(-1, 1))
     return found.to(torch.promote_types(first.dtype, torch.float32) if first.is_floating_point() else torch.float32)
-
-
-def rank_correlation(first: Sequence[float], second: Sequence[float]) -> float | None:
-    """Spearman's correlation of pairs of numbers: Pearson's of their ranks, ties at the mean of their places. None where either
-    is constant.
-
-    >>> rank_correlation([0.1, 0.2, 5.0], [1.0, 2.0, 3.0]), rank_correlation([1.0, 1.0], [1.0, 2.0])
-    (1.0, None)
-    """
-    ranks = [_ranks(torch.tensor(list(numbers), dtype=torch.float64))[None, None] for numbers in (first, second)]
-    found = float(correlation(ranks[0], ranks[1], undefined=torch.nan))
-    return None if found != found else round(found, 12)
-
-
-def _ranks(numbers: Tensor) -> Tensor:
-    """The place of each number in ascending order, [N]; equal numbers share the mean of their places."""
-    _, place, count = numbers.unique(return_inverse=True, return_counts=True)
-    last = count.cumsum(0).double()
-    return (last - (count - 1) / 2)[place]

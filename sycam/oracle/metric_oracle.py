@@ -81,6 +81,14 @@ class MetricOracle:
         self._curves = tuple(dict.fromkeys(name for one in self.metrics for name in one.curves))
         self._pixels = images.pixels if device.type == "cpu" else images.pixels.to(device)
 
+    def __len__(self) -> int:
+        return len(self.cache)
+
+    @property
+    def images(self) -> ImageSet:
+        """On which it scores."""
+        return self.cache.images
+
     def maps(self, terms: Sequence[Term], places: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Low-resolution heatmaps of terms, and where they are finite, without a pass of the network.
 

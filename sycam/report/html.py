@@ -33,7 +33,6 @@ COUNTS = {
     "image_scores_possible": "image scores had the search asked every candidate on every image, by every metric",
     "image_scores_shared": "answered from an equal heatmap of the image",
     "similar": "candidates put last, for heatmaps like those of a scored one",
-    "relative_agreement": "Spearman's correlation of the cheap relative, which ordered candidates, with the metric",
     "masked_passes": "masked forward passes",
 }
 """What the counts of a run are called on the page; a count that is not here is called by its key."""
@@ -53,7 +52,7 @@ def write_report(path: str | Path, data: Mapping[str, Any]) -> None:
             - goals: [{name, direction, kind: "metric" | "cost", search, held_out}], where there are several.
             - network, images: {what: value} in the words of the page.
             - by_class: {min_images, classes: [{name, own, searched, expression, search, held_out}], otherwise}, the last two of a
-              class {images, score, single} or None (`sycam.synthesis.by_class`).
+              class {images, score, single} or None (`sycam.run.by_class`).
             - rows: [{name, expression, derived, kind: "answer" | "single" | "known" | "control", search, held_out, difference}],
               the last three {mean, lo, hi} or None; `difference` is the row's held-out score minus the answer's; `same_heatmap`:
               True where the row is proved to draw the answer's heatmap; `lawful`: False where it breaks a constraint.

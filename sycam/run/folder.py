@@ -13,8 +13,10 @@ import torch
 
 from sycam.cams import file_text, of_class
 from sycam.errors import OracleError, SycamError
+from sycam.job import Group, Job, taken_together
+from sycam.job.job import OPTIONS, read_file
 from sycam.metrics.protocol import protocol_text
-from sycam.oracle import MetricOracle, TerminalCache
+from sycam.oracle import TerminalCache
 from sycam.pictures import explain_figure, gallery
 from sycam.report import write_report
 
@@ -25,7 +27,8 @@ SHOWN = 6
 
 @dataclass(frozen=True)
 class RunFolder:
-    """One run: `answer.sy`, `journal.sqlite`, `result.json`, `manifest.json`, `report.html`, `gallery.png`, `overlays/`."""
+    """One run: `job.json`, `answer.sy`, `journal.sqlite`, `result.json`, `manifest.json`, `report.html`, `gallery.png` and
+    `overlays/`."""
 
     path: Path
 
@@ -33,7 +36,7 @@ class RunFolder:
     def check(path: Path) -> None:
         """Refuses a folder that holds a run already, before anything is computed for it."""
         if (path / "journal.sqlite").exists():
-            raise SycamError(f"{path} holds a run already: name another folder with --out, or remove it")
+            raise SycamError(f"{path} holds a run already: name another folder as `out`, or remove it")
 
     @classmethod
     def create(cls, path: Path) -> RunFolder:
@@ -46,8 +49,33 @@ class RunFolder:
         try:
             (path / "overlays").mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise SycamError(f"cannot make the run's folder {path}: {error.strerror}; name another one with --out") from None
+            raise SycamError(f"cannot make the run's folder {path}: {error.strerror}; name another one as `out`") from None
         return cls(path)
+
+    def options(self, *groups: type[Group]) -> dict[str, Any]:
+        """The options of some groups, by name, with which the run was made.
+
+        Raises:
+            SycamError: this is no run, or one of an older sycam, or its model came as an object of a Python program.
+        """
+        path = self.path / "job.json"
+        if not path.is_file():
+            made = "was written by an older sycam, without a job.json" if self._is_old() else "holds no job.json: it is no run"
+            raise SycamError(
+                f"{self.path} {made}; its CAM alone is {self.path / 'answer.sy'}, drawn with the `model` that you name"
+            )
+        job = read_file(path)
+        names = taken_together(groups)
+        if "model" in job.get("brought", []) and "model" in names:
+            raise SycamError(f"{self.path} was made from Python with a network of its own: name it as `model`")
+        return {name: value for name, value in job.items() if name in names}
+
+    def _is_old(self) -> bool:
+        return (self.path / "manifest.json").is_file()
+
+    def write_job(self, job: Job) -> None:
+        """Before the search begins, so that a run that is killed can be made again."""
+        self._json("job.json", job.plain())
 
     @property
     def journal(self) -> Path:
@@ -64,12 +92,12 @@ class RunFolder:
         with self.failures.open("a", encoding="utf-8") as log:
             log.write(f"{error}\n{error.details}\n\n" if error.details else f"{error}\n\n")
 
-    def write(self, result: Result, cache: TerminalCache, oracle: MetricOracle) -> None:
+    def write(self, result: Result, cache: TerminalCache) -> None:
         """Everything but the journal, which was written as the run went.
 
         Args:
             result: what was found; learns its folder.
-            cache, oracle: the images that pictures are taken from (held-out ones where there are any).
+            cache: the images that pictures are taken from (held-out ones where there are any).
 
         Raises:
             SycamError: a file cannot be written; what was written before stays.
@@ -79,7 +107,7 @@ class RunFolder:
             (self.path / "answer.sy").write_text(self._answer(result), encoding="utf-8")
             self._json("manifest.json", result.manifest)
             self._json("result.json", result.describe())
-            pictures = self._pictures(result, cache, oracle)
+            pictures = self._pictures(result, cache)
         except OSError as error:
             raise SycamError(f"cannot write to the run's folder {self.path}: {error.strerror}") from None
         write_report(self.path / "report.html", report_data(result, pictures))
@@ -87,7 +115,7 @@ class RunFolder:
     def _answer(self, result: Result) -> str:
         kind = "search images"
         comment = (
-            f"Synthesised by sycam {result.manifest['sycam']} from {Path(result.manifest['grammar']['file']).name} for "
+            f"Synthesised by sycam {result.manifest['sycam']} from {Path(result.job.grammar.file).name} for "
             f"{result.metric.name}:\n{result.score:.6f} on {result.counts['images_searched']} {kind} of {result.network.name}.\n"
             f"{result.verdict}\nUse it: sycam explain {self.path} IMAGE"
         )
@@ -97,7 +125,7 @@ class RunFolder:
         text = json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False, default=str)
         (self.path / name).write_text(text + "\n", encoding="utf-8")
 
-    def _pictures(self, result: Result, cache: TerminalCache, oracle: MetricOracle) -> list[dict[str, Any]]:
+    def _pictures(self, result: Result, cache: TerminalCache) -> list[dict[str, Any]]:
         """The gallery of the answer beside the best known CAMs, and an overlay of the answer for each image shown."""
         values = _shown_scores(result.answer)
         shown = _spread(cache.labels_or_classes(), SHOWN)
@@ -168,11 +196,17 @@ def _spread(classes: torch.Tensor, count: int) -> torch.Tensor:
     return torch.tensor(sorted(turns[:count]))
 
 
+def _shown_job(job: Job) -> dict[str, Any]:
+    """The options that were given, as the report shows them."""
+    plain = job.plain()
+    return {name: value for name, value in plain.items() if name in OPTIONS and value != OPTIONS[name].default}
+
+
 def report_data(result: Result, pictures: list[dict[str, Any]]) -> dict[str, Any]:
     """What the HTML report shows of a result."""
     described = result.describe()
     network, images = result.manifest["network"], result.manifest["images"]
-    grammar = Path(result.manifest["grammar"]["file"]).name
+    grammar = Path(result.job.grammar.file).name
     counts = {k: v for k, v in result.counts.items() if isinstance(v, (int, float))}
     return {
         "title": f"{result.metric.name} on {result.network.name}, from {grammar}",
@@ -195,5 +229,5 @@ def report_data(result: Result, pictures: list[dict[str, Any]]) -> dict[str, Any
         "counts": {**counts, "seconds": result.counts["seconds"]},
         "incumbents": described["incumbents"],
         "pictures": pictures,
-        "manifest": {k: v for k, v in result.manifest.items() if k not in ("grammar", "images")},
+        "manifest": {k: v for k, v in result.manifest.items() if k not in ("job", "images")} | _shown_job(result.job),
     }  # fmt: skip

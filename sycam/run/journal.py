@@ -14,7 +14,7 @@ from pathlib import Path
 from types import TracebackType
 
 from sycam.errors import SycamError
-from sycam.synthesis import Tried
+from sycam.search import Tried
 from sygus import Merge, Undecided
 
 _TABLES = """
@@ -90,6 +90,6 @@ class Journal:
 
     def _error(self, error: sqlite3.Error) -> SycamError:
         return SycamError(
-            f"cannot write the run's journal {self.path}: {error}; free the disk or name another folder with --out. What "
+            f"cannot write the run's journal {self.path}: {error}; free the disk or name another folder as `out`. What "
             "was committed before is kept"
         )

@@ -12,14 +12,14 @@ from torch import Tensor
 
 from sycam.baselines import Baseline
 from sycam.cams import AnyCam, Cam
+from sycam.job import Job, TerminalSettings
 from sycam.metrics.aggregate import bootstrap_interval, paired_difference_interval
 from sycam.metrics.registry import Metric
 from sycam.network import Network
-from sycam.terminals import TerminalSettings, View
+from sycam.search import Search
+from sycam.terminals import View
 from sycam.theory import Evaluator, heatmaps_of
 from sygus import Term
-
-from ..synthesis import Search
 
 Interval = dict[str, float]
 
@@ -97,7 +97,8 @@ class Result:
         rows: the answer and every known CAM of the same terminals.
         search: the loop's last state.
         counts: terms, classes, merges, undecided, candidates, passes, seconds.
-        manifest: everything needed to repeat the run.
+        manifest: what the run met, and its job.
+        job: from which the same run can be made again.
         verdict: one sentence on held-out images.
         goals: all that was searched for, in order: name, direction, kind ("metric" or "cost"), and what the answer reaches on
             the images searched on and on those held out.
@@ -114,6 +115,7 @@ class Result:
     counts: dict[str, Any]
     manifest: dict[str, Any]
     verdict: str
+    job: Job
     goals: list[dict[str, Any]] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     folder: Path | None = None
@@ -132,7 +134,7 @@ class Result:
     @property
     def terminal_settings(self) -> TerminalSettings:
         """With which the run computed its terminals."""
-        return TerminalSettings(**self.manifest["terminal_settings"])
+        return self.job.terminals
 
     def cam(self, images: Tensor, classes: Tensor | None = None) -> Tensor:
         """Heatmaps of the answer.

@@ -8,16 +8,15 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import torch
 
 from sycam.errors import SycamError
+from sycam.interrupt import held_back
 
 from .pool import OUT_OF_MEMORY, Died
 
@@ -42,7 +41,7 @@ class LocalWorker:
     def send(self, message: bytes) -> None:
         """Raises `Died`."""
         try:
-            with _undivided():
+            with held_back():
                 self.connection.send_bytes(message)
         except OSError:
             raise self._died() from None
@@ -50,7 +49,7 @@ class LocalWorker:
     def receive(self) -> bytes:
         """The next answer; raises `Died`."""
         try:
-            with _undivided():
+            with held_back():
                 return self.connection.recv_bytes()
         except (EOFError, OSError):
             raise self._died() from None
@@ -74,23 +73,6 @@ class LocalWorker:
         if status is not None and status < 0:
             return Died(f"was ended by {signal.Signals(-status).name}")
         return Died(f"ended with exit status {status}")
-
-
-@contextlib.contextmanager
-def _undivided() -> Iterator[None]:
-    """Ctrl-C waits until the block ends: half a message would leave a pipe that nobody can read."""
-    before = signal.getsignal(signal.SIGINT)
-    if before is None or threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    waiting: list[tuple[int, FrameType | None]] = []
-    signal.signal(signal.SIGINT, lambda number, frame: waiting.append((number, frame)))
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
-    if waiting and callable(before):
-        before(*waiting[0])
 
 
 class Local:

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import signal
-import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from types import FrameType
 from typing import Any, Protocol, TypeVar
 
 from sycam.errors import SycamError
+from sycam.interrupt import held_back
 
 from .message import Answer, Job, Key, pack_parts, unpack_answers, unpack_error
 
@@ -153,10 +150,10 @@ class Pool:
             while len(answers) < len(jobs):
                 for slot in self._living:
                     if not slot.at:
-                        with _whole():
+                        with held_back():
                             self._send(slot, free, together)
                 for slot in self._answered():
-                    with _whole():
+                    with held_back():
                         received = self._receive(slot, free)
                     for place, answer in received:
                         answers[place] = answer
@@ -278,20 +275,3 @@ def _raise_failure(answer: Answer) -> None:
         raise RuntimeError(f"in a worker:\n{answer.head['bug']}")
     if "error" in answer.head:
         raise unpack_error(answer.head["error"])
-
-
-@contextmanager
-def _whole() -> Iterator[None]:
-    """Ctrl-C waits until a message is sent or received and noted down: half of that, and a worker would be waited for in vain."""
-    before = signal.getsignal(signal.SIGINT)
-    if threading.current_thread() is not threading.main_thread() or not callable(before):
-        yield
-        return
-    pressed: list[FrameType | None] = []
-    signal.signal(signal.SIGINT, lambda number, frame: pressed.append(frame))
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
-        if pressed:
-            before(signal.SIGINT, pressed[0])

@@ -17,12 +17,12 @@ from sycam.cams import Cam
 from sycam.comparison import Asked, tabulate
 from sycam.errors import OracleError, SycamError
 from sycam.images import ImageSet
+from sycam.metrics.find import find_again
 from sycam.metrics.protocol import Protocol
 from sycam.metrics.registry import Metric
 from sycam.network import Network
 from sycam.oracle import MetricOracle, Spent, TerminalCache
 from sycam.store import TerminalStore
-from sycam.synthesis.goals import find_again
 from sycam.terminals import TerminalSettings
 from sygus import SygusError
 

@@ -25,7 +25,7 @@ from ..terms import Function, Term, Variable, is_any_constant, no_collection
 from .bank import Bank, Budget, Rows
 from .derivations import NOTHING, Derivations, Nodes, pending
 from .equations import Equation, Equations
-from .learner import Candidate
+from .learner import Candidate, Learner, register_learner
 from .universal import Universal
 
 CHUNK = 2048
@@ -66,7 +66,8 @@ class _Built(NamedTuple):
         return self.rule.template.fill(tuple(parts))
 
 
-class Enumerator:
+@register_learner("bottom-up")
+class Enumerator(Learner):
     """The classes of a grammar, cheapest first. Each iteration gives all candidates of the start nonterminal anew.
 
     Args:
@@ -91,6 +92,15 @@ class Enumerator:
     ...     [str(c.term) for c in Enumerator(grammar, classes, limit=3)]
     ['x', 'y', '(+ x x)', '(+ x y)', '(+ y y)', '(* x x)', '(* x y)', '(* y y)']
     """
+
+    in_order_of_cost = True
+
+    @classmethod
+    def make(cls, grammar: Grammar, limit: int, equivalence: Equivalence | None, seed: int) -> Learner:
+        """See `Learner`."""
+        if equivalence is None:
+            raise SygusError("the learner 'bottom-up' gives one term for each class, and needs an equivalence")
+        return cls(grammar, equivalence, limit)
 
     def __init__(self, grammar: Grammar, equivalence: Equivalence, limit: int, memory: int = 512 * 2**20) -> None:
         check_costs(grammar)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import islice
 
 from ..equivalence.classes import Equivalence
 from ..terms import Term
-from .learner import Candidate, Learner
+from .learner import Candidate, Learner, Scored
 
 FIRST, MOST = 16, 1024
 """Terms that are classified at once, at first and later."""
@@ -15,7 +15,7 @@ PATIENCE = 100_000
 """Terms in a row without a new class after which a stream counts as exhausted."""
 
 
-class Distinct:
+class Distinct(Learner):
     """The first term of each class that a learner's stream has.
 
     Args:
@@ -37,8 +37,13 @@ class Distinct:
 
     def __init__(self, learner: Learner, equivalence: Equivalence) -> None:
         self.learner, self.equivalence = learner, equivalence
+        self.in_order_of_cost, self.learns_from_scores = learner.in_order_of_cost, learner.learns_from_scores
         self.built = self.cost = 0
         self._seen: set[Term] = set()
+
+    def learn(self, tried: Sequence[Scored]) -> None:
+        """Told to the stream."""
+        self.learner.learn(tried)
 
     def reached(self, representative: Term) -> bool:
         """Whether a term was found in the class of `representative`."""
@@ -57,3 +62,8 @@ class Distinct:
                     last = self.built
                     yield candidate
             size = min(2 * size, MOST)
+
+
+def distinct(stream: Learner, equivalence: Equivalence | None) -> Learner:
+    """One candidate for each class that a stream has; the stream itself where there is no equivalence."""
+    return stream if equivalence is None else Distinct(stream, equivalence)

@@ -15,12 +15,14 @@ from typing import Any
 from ..automaton import Automaton, Costs
 from ..constants import constant
 from ..costs import cheapest, check_costs
+from ..equivalence.classes import Equivalence
 from ..errors import SygusError
 from ..grammar import Grammar
 from ..solver.messages import LineProcess
 from ..solver.stream import describe
 from ..terms import BOOL, INT, Sort, Term, Value, is_any_constant
-from .learner import Candidate
+from .distinct import distinct
+from .learner import Candidate, Learner, register_learner
 
 FIRST, MOST = 8, 2048
 """How many terms one message brings, at first and once the stream runs."""
@@ -28,7 +30,8 @@ START = 60.0
 """Seconds for a process to start and to find out what cvc5 makes of each production, some milliseconds for each."""
 
 
-class FindSynth:
+@register_learner("cvc5")
+class FindSynth(Learner):
     """The stream of `findSynth(ENUM)`. Its order is that of cvc5's size: the number of productions with holes in a derivation,
     chains not counted.
 
@@ -57,6 +60,11 @@ class FindSynth:
     >>> [str(c.term) for c in FindSynth(read(text).target().grammar, limit=3)]
     ['x', '1.0', '(- x x)', '(* x x)', '(- x 1.0)', '(- 1.0 x)']
     """
+
+    @classmethod
+    def make(cls, grammar: Grammar, limit: int, equivalence: Equivalence | None, seed: int) -> Learner:
+        """See `Learner`."""
+        return distinct(cls(grammar, limit), equivalence)
 
     def __init__(
         self,

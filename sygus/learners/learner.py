@@ -1,9 +1,9 @@
-"""The interface of all learners: an iterable of candidates, and the learners by name."""
+"""What a learner is, and the learners by name. A new one is a file of this folder that registers a class, and nothing else."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import NamedTuple, Protocol, overload
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import ClassVar, NamedTuple, Protocol, TypeVar
 
 from ..equivalence.classes import Equivalence
 from ..errors import SygusError, nearest
@@ -18,69 +18,103 @@ class Candidate(NamedTuple):
     cost: int
 
 
-class Learner(Protocol):
+class Scored(Protocol):
+    """What a learner is told of a candidate: what became of it, and its score, None where it has none."""
+
+    @property
+    def term(self) -> Term: ...
+    @property
+    def status(self) -> str: ...
+    @property
+    def score(self) -> float | None: ...
+
+
+class Learner:
     """What proposes terms. Each iteration starts afresh and gives the same candidates again; closing the iterator frees what it
-    holds."""
-
-    def __iter__(self) -> Iterator[Candidate]: ...
-
-
-class ClassLearner(Learner, Protocol):
-    """A learner that gives one candidate for each class of proved-equal terms.
+    holds.
 
     Attributes:
-        built: how many terms it looked at so far, duplicates among them.
-        cost: the highest cost among them.
+        name: by which it is asked for.
+        in_order_of_cost: whether no candidate costs less than one before it.
+        learns_from_scores: whether `learn` changes what comes next.
+        built: how many terms it looked at so far, duplicates among them; cost: the highest cost among them.
     """
 
-    built: int
-    cost: int
+    name: ClassVar[str] = ""
+    in_order_of_cost: bool = False
+    learns_from_scores: bool = False
+    built: int = 0
+    cost: int = 0
+
+    @classmethod
+    def make(cls, grammar: Grammar, limit: int, equivalence: Equivalence | None, seed: int) -> Learner:
+        """A learner over a grammar; see `learner`."""
+        raise NotImplementedError
+
+    def __iter__(self) -> Iterator[Candidate]:
+        raise NotImplementedError
 
     def reached(self, representative: Term) -> bool:
-        """Whether a candidate of this class was given."""
-        ...
+        """Whether a candidate of this class was given; of a learner without classes, never."""
+        return False
+
+    def learn(self, tried: Sequence[Scored]) -> None:
+        """Told of each batch of candidates once it is dealt with. Most learners do nothing with it."""
 
 
-def _bottom_up(grammar: Grammar, limit: int, equivalence: Equivalence | None, seed: int) -> Learner:
-    from .bottom_up import Enumerator
+class Listed(Learner):
+    """Candidates that are known beforehand, in their order.
 
-    if equivalence is None:
-        raise SygusError("the learner 'bottom-up' gives one term for each class, and needs an equivalence")
-    return Enumerator(grammar, equivalence, limit)
+    >>> [candidate.cost for candidate in Listed([])]
+    []
+    """
 
+    name = "listed"
 
-def _cvc5(grammar: Grammar, limit: int, equivalence: Equivalence | None, seed: int) -> Learner:
-    from .findsynth import FindSynth
+    def __init__(self, candidates: Iterable[Candidate]) -> None:
+        self._candidates = candidates
 
-    return _distinct(FindSynth(grammar, limit), equivalence)
-
-
-def _uniform(grammar: Grammar, limit: int, equivalence: Equivalence | None, seed: int) -> Learner:
-    from .uniform import Uniform
-
-    return _distinct(Uniform(grammar, limit, seed, repeat=equivalence is None), equivalence)
+    def __iter__(self) -> Iterator[Candidate]:
+        return iter(self._candidates)
 
 
-def _distinct(learner: Learner, equivalence: Equivalence | None) -> Learner:
-    from .distinct import Distinct
-
-    return learner if equivalence is None else Distinct(learner, equivalence)
-
-
-LEARNERS: dict[str, Callable[[Grammar, int, Equivalence | None, int], Learner]] = {
-    "bottom-up": _bottom_up,
-    "cvc5": _cvc5,
-    "uniform": _uniform,
-}
-"""Makers of learners by name, from a grammar, a highest cost, an equivalence and a seed. A new learner is one entry."""
+LEARNERS: dict[str, type[Learner]] = {}
+"""The learners by name."""
+L = TypeVar("L", bound=type[Learner])
 
 
-@overload
-def learner(name: str, grammar: Grammar, limit: int, *, equivalence: Equivalence, seed: int = 0) -> ClassLearner: ...
+def register_learner(name: str) -> Callable[[L], L]:
+    """Makes a class of learners known by a name.
+
+    Raises:
+        SygusError: the name is taken.
+    """
+
+    def register(made: L) -> L:
+        if LEARNERS.get(name, made).__qualname__ != made.__qualname__:
+            raise SygusError(f"there is a learner {name!r} already")
+        made.name = name
+        LEARNERS[name] = made
+        return made
+
+    return register
 
 
-@overload
-def learner(name: str, grammar: Grammar, limit: int, *, equivalence: None = None, seed: int = 0) -> Learner: ...
+def learner_class(name: str) -> type[Learner]:
+    """The learners of that name, as yet without a grammar.
+
+    Raises:
+        SygusError: there are none.
+
+    >>> learner_class("bottom-up").in_order_of_cost, learner_class("uniform").in_order_of_cost
+    (True, False)
+    >>> learner_class("unifrom")
+    Traceback (most recent call last):
+    sygus.errors.SygusError: unknown learner 'unifrom'; did you mean 'uniform'?
+    """
+    if name not in LEARNERS:
+        raise SygusError(f"unknown learner {name!r}{nearest(name, LEARNERS)}")
+    return LEARNERS[name]
 
 
 def learner(name: str, grammar: Grammar, limit: int, *, equivalence: Equivalence | None = None, seed: int = 0) -> Learner:
@@ -91,8 +125,8 @@ def learner(name: str, grammar: Grammar, limit: int, *, equivalence: Equivalence
             but for what its rewriter sees; "uniform", without end, random terms of exactly the cost `limit`.
         grammar: what the terms are derived from.
         limit: the highest cost.
-        equivalence: which terms are the same: each learner is then a `ClassLearner`. None for the streams of "cvc5" and "uniform"
-            as they are; "bottom-up" needs one.
+        equivalence: which terms are the same: each learner then gives one candidate for each class. None for the streams of
+            "cvc5" and "uniform" as they are; "bottom-up" needs one.
         seed: of the random terms.
 
     Raises:
@@ -102,10 +136,5 @@ def learner(name: str, grammar: Grammar, limit: int, *, equivalence: Equivalence
     >>> grammar = read("(synth-fun f ((x Real)) Real ((R Real)) ((R Real (x (+ R R)))))(check-synth)").target().grammar
     >>> print(*next(iter(learner("uniform", grammar, limit=3))))
     (+ x x) 3
-    >>> learner("unifrom", grammar, limit=3)
-    Traceback (most recent call last):
-    sygus.errors.SygusError: unknown learner 'unifrom'; did you mean 'uniform'?
     """
-    if name not in LEARNERS:
-        raise SygusError(f"unknown learner {name!r}{nearest(name, LEARNERS)}")
-    return LEARNERS[name](grammar, limit, equivalence, seed)
+    return learner_class(name).make(grammar, limit, equivalence, seed)

@@ -9,16 +9,19 @@ from itertools import accumulate
 from typing import Union
 
 from ..costs import cheapest
+from ..equivalence.classes import Equivalence
 from ..errors import SygusError
 from ..grammar import Grammar
 from ..terms import Symbol, Term
 from .counting import Combination, Counts, Kind
-from .learner import Candidate
+from .distinct import distinct
+from .learner import Candidate, Learner, register_learner
 
 _Choice = Union[Term, tuple[Combination, int]]
 
 
-class Uniform:
+@register_learner("uniform")
+class Uniform(Learner):
     """Independent random terms of the start nonterminal, uniform over the distinct terms of exactly one cost.
 
     A term that the grammar derives in many ways is not likelier for it. Iterating again gives the same sequence again.
@@ -43,6 +46,11 @@ class Uniform:
     Traceback (most recent call last):
     sygus.errors.SygusError: no term costs 0: the cheapest costs 1
     """
+
+    @classmethod
+    def make(cls, grammar: Grammar, limit: int, equivalence: Equivalence | None, seed: int) -> Learner:
+        """See `Learner`."""
+        return distinct(cls(grammar, limit, seed, repeat=equivalence is None), equivalence)
 
     def __init__(self, grammar: Grammar, cost: int, seed: int = 0, repeat: bool = True) -> None:
         self.grammar, self.cost, self.seed, self.repeat = grammar, cost, seed, repeat

@@ -6,16 +6,15 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from queries import net, query_of, redraw_brightness
-from worlds import tiny_images, tiny_network
+from worlds import search, tiny_images, tiny_network
 
 from sycam.cams import cam_from_text, find_cam
 from sycam.errors import SycamError
 from sycam.metrics.coherency import harmonic
 from sycam.metrics.registry import metric
 from sycam.oracle import MetricOracle, TerminalCache
-from sycam.synthesis.budget import Budget
-from sycam.synthesis.loop import search
-from sycam.synthesis.stopping import Contest, Plan, score_in_stages
+from sycam.search.budget import Budget
+from sycam.search.stopping import Contest, Plan, score_in_stages
 from sygus import Candidate
 
 

@@ -1,28 +1,22 @@
-"""What changes the order of candidates, or spares a pass, changes no answer: relative, lookalikes, sharing."""
+"""What changes the order of candidates, or spares a pass, changes no answer: lookalikes, sharing."""
 
 from __future__ import annotations
 
 import pytest
 import torch
-from worlds import first_candidates, tiny_images, tiny_network
+from worlds import first_candidates, search, tiny_images, tiny_network
 
 import sycam
 from sycam.cams import cam_from_text
 from sycam.cli.console import asked_text
-from sycam.errors import SycamError, Unavailable
-from sycam.metrics.arithmetic import weighted_sum
-from sycam.metrics.correlation import rank_correlation
-from sycam.metrics.registry import METRICS, Metric, metric
+from sycam.errors import SycamError
+from sycam.job import Job
+from sycam.metrics.registry import metric
 from sycam.oracle import MetricOracle, TerminalCache
 from sycam.oracle.metric_oracle import _leaders
-from sycam.oracle.relative import Relative
-from sycam.synthesis import Budget, search
-from sycam.synthesis.asking import Asking
-from sycam.synthesis.observe import Observer
-from sycam.synthesis.queue import Preview, Queue
-from sycam.synthesis.racing import Racing
-from sycam.synthesis.settings import Settings
-from sycam.synthesis.similar import Similar
+from sycam.run.observe import Observer
+from sycam.search import Budget, Exact, Policy, Racing, Similar
+from sycam.search.candidates import Queue
 from sygus import Candidate
 
 
@@ -48,66 +42,34 @@ def first_of_the_best(candidates, oracle):
     return best
 
 
-def preview(oracle, similar=None, relative=True, look_ahead=25):
-    known = Relative(oracle, Preview(oracle).places) if relative else None
-    return Preview(oracle, 0, known, Similar(similar) if similar is not None else None, look_ahead)
-
-
-class Reversed:
-    """A relative that likes the last candidates best."""
-
-    def __init__(self, oracle):
-        self.metric = oracle.metric
-
-    def __call__(self, maps):
-        order = torch.arange(len(maps), dtype=torch.float64)
-        return order if self.metric.direction == "high" else -order
-
-
 @pytest.mark.parametrize("name", ["iou", "pointing"])  # without passes, so that equal scores are equal to the bit
 @pytest.mark.parametrize("similar", [None, 0.0, 0.1])
 def test_the_answer_stays_the_first_of_the_best_whatever_the_order(candidates, name, similar):
     oracle = world(name)
     term, score = first_of_the_best(candidates, oracle)
-    ahead = Preview(oracle, 0, Reversed(oracle), None if similar is None else Similar(similar), 50)
-    found = search(iter(candidates), oracle, None, Budget(), preview=ahead, at_once=7)
+    put_last = None if similar is None else Similar(similar)
+    found = search(candidates, oracle, similar=put_last, at_once=7)
     assert (str(found.incumbent.term), found.incumbent.score) == (str(term), pytest.approx(score, abs=1e-12))
     assert found.candidates == len(candidates)
     assert (found.similar > 20) == (similar is not None)
 
 
 @pytest.mark.parametrize("name", ["average-drop", "average-gain"])
-def test_exact_with_order_and_lookalikes_is_brute_force(candidates, name):
+def test_exact_with_lookalikes_is_brute_force(candidates, name):
     _, score = first_of_the_best(candidates, world(name))
     oracle, tried = world(name), []
-    found = search(
-        iter(candidates), oracle, None, Budget(), preview=preview(oracle, 0.05), on_batch=lambda _, batch: tried.extend(batch)
-    )
+    found = search(candidates, oracle, similar=Similar(0.05), on_batch=lambda _, batch: tried.extend(batch))
     assert found.incumbent.score == pytest.approx(score, abs=1e-6)
     assert sorted(t.number for t in tried) == list(range(1, len(candidates) + 1))
     assert "similar" not in {t.status for t in tried}
-    assert -1 <= found.agreement <= 1
     assert found.possible == 12 * (len(candidates) - found.invalid)
     assert found.asked == oracle.spent.asked < found.possible
-
-
-@pytest.mark.parametrize("budget", [1, 30, 77])
-def test_a_budget_of_candidates_tries_the_same_ones_in_any_order(candidates, budget):
-    tried = {}
-    for ahead in (None, preview(world("average-drop"))):
-        numbers = tried.setdefault(ahead is None, [])
-        search(
-            iter(candidates), world("average-drop"), None, Budget(candidates=budget), preview=ahead, at_once=8,
-            on_batch=lambda _, batch, numbers=numbers: numbers.extend(t.number for t in batch),
-        )  # fmt: skip
-    assert sorted(tried[True]) == sorted(tried[False]) == list(range(1, budget + 1))
 
 
 def test_lookalikes_wait_and_are_told_of_when_the_budget_ends(candidates):
     oracle, tried = world(), []
     found = search(
-        iter(candidates), oracle, None, Budget(candidates=9), preview=preview(oracle, 0.1, relative=False, look_ahead=1),
-        at_once=5, on_batch=lambda _, batch: tried.extend(batch),
+        candidates, oracle, None, Budget(candidates=9), similar=Similar(0.1), at_once=5, on_batch=lambda _, batch: tried.extend(batch),
     )  # fmt: skip
     left = [t for t in tried if t.status == "similar"]
     assert len(left) == found.waiting == found.similar > 5
@@ -125,7 +87,7 @@ def test_what_waits_comes_out_at_the_end_in_the_learners_order():
     oracle = world()
     texts = ["(gap G)", "(* 2.0 (gap G))", "(gap A)", "(* 4.0 (gap G))"]
     learner = (Candidate(cam_from_text(text).term, 1) for text in texts)
-    queue = Queue(learner, None, 2, None, preview(oracle, 0.01, relative=False, look_ahead=1))
+    queue = Queue(learner, None, 2, None, Similar(0.01), oracle, 0)
     batches = []
     while not queue.empty:
         batch, _ = queue.take()
@@ -141,50 +103,6 @@ def test_memory_of_sketches_is_bounded():
     assert similar._sketches.shape == (3, 2 * 4 * 4)
     assert similar.nearest(similar.sketch(torch.full((1, 2, 14, 14), 0.9))) == [9]
     assert similar.nearest(similar.sketch(torch.full((1, 2, 14, 14), 0.5))) == [None]
-
-
-def test_the_relative_is_the_metric_of_masked_activations():
-    oracle = world("average-drop", images=6)
-    terms = [cam_from_text(text).term for text in ("(gap G)", "(gap A)", "(m* A (mrelu G))", "(gap G)")]
-    places = torch.tensor([0, 2, 5])
-    before = oracle.cache.network.passes.full
-    found = Relative(oracle, places)(oracle.maps(terms, places)[0])
-    assert oracle.cache.network.passes.full == before
-    assert oracle.spent.passes == 0
-    cache = oracle.cache
-    for i, term in enumerate(terms):
-        drops = []
-        for j, place in enumerate(places.tolist()):
-            heatmap = oracle.maps([term], places)[0][0, j]
-            low, high = heatmap.min(), heatmap.max()
-            heatmap = (heatmap - low) / (high - low) if high > low else torch.zeros_like(heatmap)
-            p, c = float(cache.p[place]), int(cache.classes[place])
-            masked = cache.network.tail((cache.values["A"][place] * heatmap)[None]).detach().softmax(1)
-            drops.append(max(p - float(masked[0, c]), 0) / p)
-        assert float(found[i]) == pytest.approx(sum(drops) / 3, abs=1e-6)
-    assert found[0] == found[3]
-
-
-def test_which_metrics_have_a_relative():
-    """Those that ask for probabilities on images masked by the heatmap; all others say that they look at more."""
-    cache = TerminalCache(tiny_network(), tiny_images(6), ["A", "G", "y"])
-    have = set()
-    for name, one in METRICS.items():
-        try:
-            Relative(MetricOracle(cache, one), torch.arange(3))
-        except Unavailable:
-            continue
-        have.add(name)
-    assert have == {"average-drop", "average-gain", "average-increase", "drop-in-deletion"}
-    Relative(MetricOracle(cache, weighted_sum("average-gain - 0.5*average-drop")), torch.arange(3))
-    with pytest.raises(Unavailable, match="not one of sycam's own"):
-        Relative(MetricOracle(cache, Metric("mine", lambda query: query.o, "high")), torch.arange(3))
-
-
-def test_ranks_correlate():
-    assert rank_correlation([1, 2, 3, 4], [10, 20, 40, 30]) == pytest.approx(0.8)
-    assert rank_correlation([1, 2, 2, 3], [1, 3, 2, 4]) == pytest.approx(0.9486833)  # ties at the mean of their places
-    assert rank_correlation([1, 1, 1], [1, 2, 3]) is None
 
 
 def test_heatmaps_that_agree_to_a_millionth_share_a_pass_under_racing():
@@ -205,11 +123,11 @@ def test_heatmaps_that_agree_to_a_millionth_share_a_pass_under_racing():
 
 def test_racing_finds_what_exact_finds(candidates):
     scores, asked = [], []
-    for rule in (None, Racing(0.05, 1)):
+    for rule in (Exact(), Racing(0.05, 1)):
         oracle = world("average-drop", images=60)
-        found = search(iter(candidates), oracle, None, Budget(), rule=rule, preview=preview(oracle), at_once=10)
+        found = search(candidates, oracle, rule=rule, at_once=10)
         scores.append(found.incumbent.score)
-        assert oracle.agree == (0 if rule is None else 1e-6)
+        assert oracle.agree == (0 if rule.name == "exact" else 1e-6)
         asked.append(found.asked)
     assert scores[1] == pytest.approx(scores[0], abs=1e-6)
     assert asked[1] < asked[0]
@@ -225,34 +143,24 @@ class Ears(Observer):
 
 def test_a_run_says_how_little_it_asked(tmp_path):
     result = sycam.synthesize(
-        "gradient", "average-drop", budget=20, limit=24, out=tmp_path / "run", stopping="racing", error=0.1, look_ahead=10,
-        similar=0.001,
+        "gradient", "average-drop", budget=20, limit=24, out=tmp_path / "run", stopping="racing", error=0.1, similar=0.001,
     )  # fmt: skip
     counts, manifest = result.counts, result.manifest
     assert 0 < counts["image_scores_of_search"] < counts["image_scores_possible"]
     assert counts["image_scores"] > counts["image_scores_of_search"]
     assert counts["similar"] > 0
-    assert -1 <= counts["relative_agreement"] <= 1
-    assert (manifest["stopping_rule"], manifest["error"], manifest["look_ahead"], manifest["similar"]) == (
-        "racing",
-        0.1,
-        10,
-        0.001,
-    )
+    job = manifest["job"]
+    assert (manifest["stopping_rule"], job["error"], job["similar"]) == ("racing", 0.1, 0.001)
     report = (tmp_path / "run" / "report.html").read_text()
     assert f"{counts['image_scores_of_search']:,}" in report
-    assert "cheap relative" in report
     assert "image scores asked" in asked_text(counts)
 
 
 def test_racing_steps_back_where_it_is_no_rule():
     ears = Ears()
-    result = sycam.synthesize(
-        "gradient", "adcc-of-means", budget=8, limit=12, stopping="racing", look_ahead=8, observer=ears, held_out=0
-    )
+    result = sycam.synthesize("gradient", "adcc-of-means", budget=8, limit=12, stopping="racing", observer=ears, held_out=0)
     assert result.manifest["stopping_rule"] == "exact"
     assert any("adcc-of-means is no mean over images" in note for note in ears.warned)
-    assert any("keep the learner's order" in note for note in ears.warned)
     assert set(ears.warned) >= set(result.warnings)
 
 
@@ -265,14 +173,13 @@ def test_racing_on_a_metric_that_redraws(candidates):
 
 @pytest.mark.parametrize(
     ("wrong", "said"),
-    [({"stopping": "race"}, "'exact' or 'racing'"), ({"error": 0.0}, "a probability"), ({"look_ahead": -1}, "0 for none"),
-     ({"similar": 1.5}, "a distance")],
+    [({"stopping": "race"}, "'exact' or 'racing'"), ({"error": 0.0}, "a probability"), ({"similar": 1.5}, "a distance")],
 )  # fmt: skip
 def test_settings_that_make_no_sense(wrong, said):
     with pytest.raises(SycamError, match=said):
-        Settings(**wrong).checked()
+        Job.make("gradient", {"stopping": "racing", **wrong})
 
 
 def test_nothing_is_changed_where_nothing_is_asked_for():
-    asking = Asking.of(Settings(), world())
-    assert (asking.rule.name, asking.preview, asking.notes) == ("exact", None, [])
+    policy = Policy()
+    assert (policy.rule.name, policy.similar, policy.laws) == ("exact", None, None)

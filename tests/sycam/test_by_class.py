@@ -10,20 +10,19 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from worlds import tiny_images, tiny_network
+from worlds import search, tiny_images, tiny_network
 
 import sycam
 from sycam.cams import by_class, cam_from_text, find_cam, of_class
 from sycam.errors import OracleError, SycamError
 from sycam.metrics.registry import metric
 from sycam.oracle import Failures, MetricOracle, TerminalCache
-from sycam.synthesis import Budget, search
-from sycam.synthesis.by_class import decomposed
-from sycam.synthesis.goals import Cost
-from sycam.synthesis.groups import image_classes
-from sycam.synthesis.racing import Racing
-from sycam.synthesis.ranking import Ranking
-from sycam.synthesis.stopping import Exact
+from sycam.run.by_class import decomposed
+from sycam.search import Budget
+from sycam.search.goals import Cost, Ranking
+from sycam.search.groups import image_classes
+from sycam.search.racing import Racing
+from sycam.search.stopping import Exact
 from sygus import Candidate
 
 
@@ -352,7 +351,7 @@ def test_a_class_on_which_nothing_is_better_gets_no_branch(bench):
     [
         ({"metric": "adcc-of-means"}, "by class: adcc-of-means is no mean over images"),
         ({"min_images": 20}, "no image class has 20 search images, the most is 3"),
-        ({"min_images": 0}, "min-images must be at least 1 image, not 0"),
+        ({"min_images": 0}, "`min_images` must be a whole number, at least 1, not 0"),
     ],
 )
 def test_what_cannot_be_done_by_class_is_refused(change, message):
@@ -362,7 +361,7 @@ def test_what_cannot_be_done_by_class_is_refused(change, message):
 
 
 def test_the_union_of_witnesses_keeps_each_once():
-    from sycam.synthesis.witnesses import Witnesses, doubling, union
+    from sycam.search.groups import Witnesses, doubling, union
 
     first, second = Witnesses(12), Witnesses(12)
     for image in (3, 4):

@@ -8,9 +8,10 @@ import pytest
 from PIL import Image
 from worlds import some_images
 
-from sycam.cams import find_cams, grammar_folder
+from sycam.cams import find_cams
 from sycam.cli.app import COMMANDS, load
 from sycam.embedded import images_csv
+from sycam.job.job import grammar_folder
 
 
 def test_synth_prints_the_table_and_writes_the_run(sycam, tmp_path):
@@ -64,8 +65,8 @@ def test_score_puts_cams_and_terms_side_by_side(sycam):
 
 
 def test_score_all_skips_what_the_network_cannot_give(sycam):
-    code, out, err = sycam("score", "all", "--metric", "iou", "--limit", 2, "--shap-orderings", 2, "--opti-steps", 2,
-                           "--noise-samples", 1, "--path-steps", 1, "--json")  # fmt: skip
+    code, out, err = sycam("score", "all", "--metric", "iou", "--limit", 2, "--set", f"shap_orderings={2}", "--set", f"opti_steps={2}",
+                           "--set", f"noise_samples={1}", "--set", f"path_steps={1}", "--json")  # fmt: skip
     assert code == 0
     assert "CAM is skipped: terminal fc: no global average pooling with one linear layer" in err
     document = json.loads(out)
@@ -149,7 +150,7 @@ def test_explain_draws_a_run_with_the_network_of_the_run(sycam, tmp_path):
         "    return nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 7))\n"
     )
     images = some_images(tmp_path / "images", 6)
-    code, _, err = sycam("synth", "gradient", "--model", f"{factory}:net", "--size", 32, "--mean", "0.4,0.5,0.6", "--std", "0.2",
+    code, _, err = sycam("synth", "gradient", "--model", f"{factory}:net", "--size", 32, "--set", "mean=0.4,0.5,0.6", "--set", "std=0.2",
                          "--images", images, "--budget", 5, "--out", tmp_path / "run")  # fmt: skip
     assert code == 0, err
     code, out, _ = sycam("explain", tmp_path / "run", images / "003.png", "--out", tmp_path / "x.png", "--json")
@@ -198,7 +199,7 @@ def test_synth_obeys_the_file_and_its_laws(sycam, tmp_path):
     assert "λ (average-gain)" in err
     assert "Goals, in order: average-gain " in out
     assert "; effort " in out
-    code, out, err = sycam("synth", "cheap-gain", "--metric", "iou", "--cost", "size", "--budget", 5, "--limit", 12, "--out",
+    code, out, err = sycam("synth", "cheap-gain", "--metric", "iou", "--set", "cost=size", "--budget", 5, "--limit", 12, "--out",
                            tmp_path / "metric")  # fmt: skip
     assert code == 0, err
     assert "iou is searched for, instead of the file's objective" in err
@@ -217,11 +218,11 @@ def test_what_the_list_says_of_a_command_is_what_its_help_says(name):
 
 
 def test_by_class_from_the_search_to_one_image(sycam, tmp_path):
-    code, _, err = sycam("synth", "gradient", "--by-class", "--min-images", 90, "--limit", 24, "--out", tmp_path / "0")
+    code, _, err = sycam("synth", "gradient", "--by-class", "--set", f"min_images={90}", "--limit", 24, "--out", tmp_path / "0")
     assert code == 2
     assert "no image class has 90 search images" in err
     more = ("--limit", 24, "--budget", 20, "--metric", "iou", "--out", tmp_path / "1")
-    code, out, _ = sycam("synth", "gradient", "--by-class", "--min-images", 1, *more)
+    code, out, _ = sycam("synth", "gradient", "--by-class", "--set", f"min_images={1}", *more)
     assert code == 0
     assert "the single term" in out
     assert "(ite " in out
@@ -243,7 +244,7 @@ def test_terminals_are_kept_between_runs_shown_and_cleared(sycam, tmp_path, monk
         assert code == 0
         assert f"Terminals of 4 images: {said}" in out
         assert str(kept) in out
-    for more in ([], ["--no-cache"]):
+    for more in ([], ["--cache", "none"]):
         code, out, _ = sycam(*(scored if not more else scored[:-2]), *more, "--json")
         documents.append(json.loads(out))
     assert documents[0]["scores"] == documents[1]["scores"]
@@ -275,8 +276,6 @@ def test_where_terminals_are_kept(sycam, tmp_path, monkeypatch):
     monkeypatch.setenv("SYCAM_CACHE", "none")
     assert "Terminals" not in sycam(*scored)[1]
     assert sycam("cache")[0] == 2
-    code, _, err = sycam(*scored, "--no-cache", "--cache", tmp_path)
-    assert (code, err) == (2, f"error: --no-cache and --cache {tmp_path} contradict each other: give one\n")
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("SYCAM_CACHE", str(tmp_path / "file" / "cache"))
     assert sycam(*scored)[0] == 2  # named, and not possible
@@ -291,5 +290,5 @@ def test_where_terminals_are_kept(sycam, tmp_path, monkeypatch):
     monkeypatch.setenv("SYCAM_CACHE_LIMIT", "1KB")
     err = sycam(*scored)[2]
     assert "its limit of 1 KB is reached" in err
-    assert sycam(*scored, "--cache-limit", "1MB")[2] == ""
+    assert sycam(*scored, "--set", "cache_limit=1MB")[2] == ""
     assert (tmp_path / "mine" / "sycam").is_dir()

@@ -95,7 +95,7 @@ def test_everything_public_is_found_where_it_lives():
 def test_a_full_disk_is_said_plainly(tmp_path):
     from sycam.errors import SycamError
     from sycam.run.journal import Journal
-    from sycam.synthesis import Tried
+    from sycam.search import Tried
     from sygus.constants import real
 
     with Journal(tmp_path / "journal.sqlite") as journal:

@@ -8,7 +8,7 @@ from PIL import Image
 from safetensors.torch import save_file
 from worlds import some_images
 
-from sycam.cams import grammar_folder
+from sycam.job.job import grammar_folder
 
 BROKEN = {
     "a missing parenthesis": ("(check-synth)", "(check-synth", r"where ')' is expected"),
@@ -69,7 +69,7 @@ def test_broken_grammars_are_refused_with_their_place(sycam, tmp_path, name):
         (["cache", "clear", "--cache", ""], "--cache is empty"),  # not the usual folder, which it would clear
         (["synth", "gradient", "--cache", ""], "--cache is empty"),
         (["synth", "gradient", "--metric", ""], "no metric ''"),
-        (["synth", "gradient", "--ray", "", "--limit", 4], "the address of the Ray cluster is empty"),
+        (["synth", "gradient", "--set", "ray=", "--limit", 4], "the address of the Ray cluster is empty"),
     ],
 )
 def test_an_empty_name_is_refused(sycam, tmp_path, monkeypatch, arguments, message):
@@ -105,10 +105,10 @@ def test_bad_images_models_layers_and_weights(sycam, tmp_path):
         (["--model", "nothing.py:net", "--images", images], "nothing.py"),
         (["--device", "cuda:99"], "cuda:99"),
         (["--metric", "iou", "--images", images], "mask"),
-        (["--mean", "a,b"], "--mean"),
+        (["--set", "mean=a,b"], "--set mean=... must be one number"),
         (["--metric", "iuo"], "did you mean 'iou'"),
-        (["--seed", "-1"], "seed must be a whole number"),
-        (["--target", "nan"], "target must be a finite score"),
+        (["--seed", "-1"], "--seed must be a whole number"),
+        (["--set", "target=nan"], "--set target=... must be a number"),
     ]
     for arguments, message in cases:
         code, out, err = sycam("synth", "gradient", "--budget", 5, "--out", tmp_path / "run", *arguments)

@@ -10,17 +10,17 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from worlds import tiny_images, tiny_network
+from worlds import search, tiny_images, tiny_network
 
 import sycam
 from sycam.errors import SycamError
+from sycam.job.job import find_grammar
 from sycam.metrics.registry import Metric, metric
 from sycam.oracle import MetricOracle, TerminalCache
-from sycam.synthesis import Budget, search
-from sycam.synthesis.goals import Cost, find_goals
-from sycam.synthesis.problem import read_problem
-from sycam.synthesis.ranking import Ranking
-from sycam.synthesis.stopping import SLACK
+from sycam.run.problem import read_problem
+from sycam.search import Budget
+from sycam.search.goals import Cost, Drawn, Ranking, find_goals
+from sycam.search.stopping import SLACK
 from sycam.theory import CAM
 from sygus import Candidate, Enumerator, Equivalence, Solver, SygusError, read
 
@@ -68,11 +68,11 @@ def test_what_orders_the_search():
     assert goals("(check-synth)", cost=None, head=one).cost == "effort"
     assert goals("(check-synth)", cost="size", head=one).cost == "size"
     assert goals("(check-synth)", cost="risk").cost == "risk"
-    with pytest.raises(SycamError, match=r"several weights: choose one with --cost \(effort, risk, size\)"):
+    with pytest.raises(SycamError, match=r"several weights: choose one as `cost` \(effort, risk, size\)"):
         goals("(check-synth)", cost=None)
     with pytest.raises(SycamError, match="no weight 'efort' in goals.sy; did you mean 'effort'"):
         goals("(check-synth)", cost="efort")
-    with pytest.raises(SycamError, match="goals.sy minimises effort, so it is enumerated in its order; take --cost size out"):
+    with pytest.raises(SycamError, match="goals.sy minimises effort, so it is enumerated in its order; take `cost` size out"):
         goals("(optimize-synth ((! (gain weight) :max)(! (_ effort weight) :min)))", cost="size")
 
 
@@ -212,7 +212,7 @@ def test_ties_within_the_slack_do_not_add_up():
     _, ranking = ranked((metric("average-gain"), Cost("size")), cache)
     maps, marks, cost = torch.zeros(1, 2, 8, 8), None, 100
     for step in range(50):
-        outcome = ranking.compare(cost - step, 0.5 - step * SLACK * 0.9, maps, marks)
+        outcome = ranking.compare(Drawn(None, cost - step, 0.5 - step * SLACK * 0.9, maps), marks)
         assert outcome.wins == (step < 2)  # the third is worse than the first by more than the slack
         marks = outcome.marks or marks
     assert marks == (0.5, 99.0)
@@ -279,7 +279,7 @@ def test_a_file_with_goals_in_order(tmp_path):
 
 def test_costs_are_those_of_the_file():
     """A G costs 3 and a quotient 2, the rest 1: candidates come in that order."""
-    problem = read_problem(sycam.cams.find_grammar("cheap-gain"))
+    problem = read_problem(find_grammar("cheap-gain"))
     grammar = find_goals(problem.problem).grammar(problem.problem)
     with Solver() as solver:
         learner = Enumerator(grammar, Equivalence(problem.context(), problem.inputs(), solver), 6)
@@ -304,7 +304,7 @@ def test_a_metric_on_the_command_line_overrides():
 
 def test_images_are_those_that_every_metric_can_be_asked_about(tmp_path):
     text = (
-        sycam.cams.find_grammar("gain")
+        find_grammar("gain")
         .read_text()
         .replace("average-gain", "iou")
         .replace(

@@ -412,16 +412,16 @@ def test_the_command_line_takes_masks_boxes_and_data_sets(vocs, run):
     found = scores("--dataset", f"voc-segmentation:{vocs}")
     assert found == scores("--images", base / "JPEGImages", "--masks", masks_without_borders(base, vocs / "masks"))
     boxes = scores("--dataset", f"voc-detection:{vocs}")
-    assert boxes == scores("--images", base / "JPEGImages", "--boxes", base / "Annotations")
+    assert boxes == scores("--images", base / "JPEGImages", "--set", f"boxes={base / 'Annotations'}")
     assert boxes != scores("--dataset", f"voc-detection:{vocs}?class=dog")
     code, _, err = run(*scored, "--images", base / "JPEGImages", "--dataset", f"voc-detection:{vocs}")
-    assert (code, err) == (2, "error: --images and --dataset both name the images: give one\n")
+    assert (code, err) == (2, "error: --dataset and --images both name the images: give one\n")
     code, _, err = run(*scored, "--dataset", "coco:/nowhere")
     assert (code, "nothing is downloaded" in err, "Traceback" in err) == (2, True, False)
     code, out, _ = run("list", "datasets", "--json")
     assert [row["name"] for row in json.loads(out)["datasets"]][:2] == ["coco", "imagenet"]
     code, out, _ = run(
-        "synth", "gradient", "--metric", "iou", "--budget", 3, "--held-out", 0, "--json", "--out",
+        "synth", "gradient", "--metric", "iou", "--budget", 3, "--set", f"held_out={0}", "--json", "--out",
         vocs / "run", "--dataset", f"voc-detection:{vocs}",
     )  # fmt: skip
     assert (code, json.loads(out)["manifest"]["images"]["count"]) == (0, 2)

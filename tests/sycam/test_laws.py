@@ -8,10 +8,11 @@ import pytest
 from worlds import tiny_images, tiny_network
 
 import sycam
-from sycam.cams import cam_from_text, find_grammar, known_cams
+from sycam.cams import cam_from_text, known_cams
 from sycam.errors import SycamError
+from sycam.job.job import find_grammar
 from sycam.oracle import TerminalCache
-from sycam.synthesis.problem import read_problem
+from sycam.run.problem import read_problem
 from sygus import Solver, SygusError
 from sygus.constraints import ConstraintOracle
 
@@ -95,7 +96,7 @@ def test_a_run_is_repeated_to_the_letter(tmp_path):
 def test_a_law_that_nothing_obeys_ends_with_the_budget(tmp_path):
     path = grammar(tmp_path, "(constraint (> (weight A G) 1.0))")
     with pytest.raises(
-        SycamError, match=r"no term of .*laws.sy .* unlawful\): raise --budget, or look at the grammar's constraints"
+        SycamError, match=r"no term of .*laws.sy .* unlawful\): raise `budget`, or look at the grammar's constraints"
     ):
         sycam.synthesize(path, "iou", tiny_network(), tiny_images(6), budget=3)
 

@@ -10,13 +10,13 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from worlds import tiny_images, tiny_network
+from worlds import search, tiny_images, tiny_network
 
 from sycam.errors import SycamError
 from sycam.metrics.registry import Metric, metric
 from sycam.oracle import MetricOracle, TerminalCache
-from sycam.synthesis import Budget, search
-from sycam.synthesis.witnesses import Witnesses, doubling
+from sycam.search import Budget
+from sycam.search.groups import Witnesses, doubling
 from sygus import Candidate
 
 

@@ -114,7 +114,7 @@ def test_an_oracle_that_works_on_nothing_is_given_up():
     stop = Failures("stop")
     stop.attempt(lambda rows, columns: (calls.append(1), hang(rows, columns)), 64, 2)
     assert calls == [1]  # to find out who hangs is to hang again
-    with pytest.raises(SycamError, match="on-error must be 'stop' or 'skip'"):
+    with pytest.raises(SycamError, match="`on_error` must be 'stop' or 'skip'"):
         Failures("go")
 
 
@@ -331,20 +331,20 @@ def test_faults_of_a_plug_in_are_exit_code_2_without_a_traceback(write, run, tmp
     code, out, err = run(*scored)
     assert (code, out) == (2, "")
     assert re.search(
-        r"error: oracle .*mine failed at .*mine.py:2: ZeroDivisionError: division by zero; asked about \S+ \(--trace", err
+        r"error: oracle .*mine failed at .*mine.py:2: ZeroDivisionError: division by zero; asked about \S+ \(--set trace", err
     )
     assert "Traceback" not in err
-    code, _, err = run(*scored, "--traceback")
+    code, _, err = run(*scored, "--set", "traceback=true")
     assert code == 2
     assert "Traceback (most recent call last)" in err
     assert "return query.heatmaps.mean((-2, -1)) / (1 / 0)" in err
-    code, _, err = run("score", "gradcam", "LayerCAM", "--limit", 2, "--oracle", f"{path}:mine", "--on-error", "skip")
+    code, _, err = run("score", "gradcam", "LayerCAM", "--limit", 2, "--oracle", f"{path}:mine", "--set", "on_error=skip")
     assert (code, err.count("is skipped: oracle"), "can have none of these CAMs" in err) == (2, 2, True)
     code, _, err = run("synth", "gradient", "--limit", 8, "--budget", 4, "--oracle", f"{path}:mine", "--out", tmp_path / "run",
                        "--json")  # fmt: skip
     assert (code, "Traceback" in err, "ZeroDivisionError" in err) == (2, False, True)
     assert "Traceback" in (tmp_path / "run" / "oracle-errors.txt").read_text()
-    code, _, err = run(*scored, "--on-error", "go")
-    assert (code, "on-error must be 'stop' or 'skip'" in err) == (2, True)
-    code, _, err = run(*scored, "--oracle-timeout", -1)
-    assert (code, "timeout is a number of seconds above 0" in err) == (2, True)
+    code, _, err = run(*scored, "--set", "on_error=go")
+    assert (code, "--set on_error=... must be 'stop' or 'skip'" in err) == (2, True)
+    code, _, err = run(*scored, "--set", "oracle_timeout=-1")
+    assert (code, "oracle_timeout=... must be a number of seconds above 0" in err) == (2, True)

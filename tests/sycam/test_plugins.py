@@ -17,11 +17,11 @@ from worlds import tiny_images, tiny_network
 from sycam import synthesize
 from sycam.cams import find_cam
 from sycam.errors import OracleError, SycamError
+from sycam.metrics.find import find_metric, find_metrics
 from sycam.metrics.plugin import load_oracle
 from sycam.metrics.probe import probe
 from sycam.metrics.registry import metric
 from sycam.oracle import MetricOracle, TerminalCache
-from sycam.synthesis.goals import find_metric, find_metrics
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 DOCS = Path(__file__).parents[2] / "docs" / "oracles.md"

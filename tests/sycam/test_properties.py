@@ -10,16 +10,16 @@ import torch
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from torch import nn
-from worlds import tiny_images
+from worlds import search, tiny_images
 
+from sycam.metrics.find import find_metric
 from sycam.metrics.protocol import DEFAULT
 from sycam.metrics.registry import Metric, metric
 from sycam.network import Network, Preprocessing
 from sycam.oracle import MetricOracle, TerminalCache
-from sycam.synthesis import Budget, search
-from sycam.synthesis.goals import find_metric
-from sycam.synthesis.groups import image_classes
-from sycam.synthesis.problem import read_problem
+from sycam.run.problem import read_problem
+from sycam.search import Budget
+from sycam.search.groups import image_classes
 from sycam.workers import Crew, RemoteCache, RemoteOracle
 from sygus import Enumerator, Equivalence, Solver
 

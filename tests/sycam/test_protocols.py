@@ -81,5 +81,5 @@ def test_tables_name_their_protocol_and_different_ones_are_not_compared_unmarked
     code, out, _ = run("compare", files["adcc"], files["opticam"], "--across-protocols")
     assert code == 0
     assert "WARNING: not comparable: the protocols differ in masked pixels, class" in " ".join(out.split())
-    _, out, _ = run("score", "gradcam", "--limit", 4, "--metric", "0.5*iou - 0.5*average-drop", "--classes", "labelled")
+    _, out, _ = run("score", "gradcam", "--limit", 4, "--metric", "0.5*iou - 0.5*average-drop", "--set", "classes=labelled")
     assert "protocol adcc, but labelled class: masked pixels mean colour; labelled class; resize" in out.replace("\n", " ")

@@ -11,10 +11,9 @@ import pytest
 import torch
 
 from sycam.metrics.registry import METRICS, Metric, metric
-from sycam.synthesis.confidence import SHARES, SumTest
-from sycam.synthesis.groups import all_images
-from sycam.synthesis.racing import PAIRED, Race, Racing, why_not
-from sycam.synthesis.stopping import Exact, projected
+from sycam.search.groups import all_images
+from sycam.search.racing import PAIRED, SHARES, Race, Racing, SumTest, why_not
+from sycam.search.stopping import Exact
 
 
 @pytest.fixture(scope="module")
@@ -173,12 +172,3 @@ def test_where_racing_is_no_rule():
     endless = Metric("endless", lambda query: query.o, "high", (0.0, math.inf))
     assert why_not(endless) == "endless has no best value"
     assert not why_not(Metric("below", lambda query: query.o, "high", (-math.inf, 1.0)))
-
-
-def test_a_projection_weighs_witnesses_and_others_as_there_are():
-    values = torch.tensor([0.0, 0.0, 0.3, 0.5, torch.nan, torch.nan, torch.nan, torch.nan], dtype=torch.float64)
-    known = torch.full((8,), 0.5, dtype=torch.float64)
-    # witnesses 0 and 1 lose a half each, the others 0.1 on average: 0.5 − (1 + 6 · 0.1) / 8
-    assert projected(values, known, torch.tensor([0, 1])) == pytest.approx(0.3)
-    assert projected(values[:4], None, torch.tensor([0])) == pytest.approx(0.2)
-    assert projected(torch.tensor([0.1, torch.nan]), known[:2], torch.tensor([0])) is None

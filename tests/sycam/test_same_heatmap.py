@@ -8,17 +8,18 @@ import sqlite3
 import pytest
 import torch
 from torch import nn
-from worlds import tiny_images, tiny_network
+from worlds import search, tiny_images, tiny_network
 
 import sycam
-from sycam.cams import cam_from_text, find_cam, find_grammar
+from sycam.cams import cam_from_text, find_cam
 from sycam.heatmap import NORMS, SCALE_FREE, post
+from sycam.job.job import find_grammar
 from sycam.metrics.registry import metric
 from sycam.network import Network, Preprocessing
 from sycam.oracle import MetricOracle, TerminalCache
-from sycam.synthesis import Budget, search
-from sycam.synthesis.problem import read_problem
-from sycam.synthesis.same_heatmap import SameHeatmap
+from sycam.run.problem import read_problem
+from sycam.search import Budget
+from sycam.search.candidates import SameHeatmap
 from sygus import Candidate, Equivalence, Solver
 
 HUGE = "1" + "0" * 200 + ".0"

@@ -28,12 +28,12 @@ GRAMMAR = """(set-logic ALL)(declare-sort Map 0)(declare-fun gap (Map) Real)(dec
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"shap_orderings": 1}, "shap_orderings must be a whole number, at least 2, not 1"),
-        ({"noise_samples": 2.5}, "noise_samples must be a whole number, at least 1, not 2.5"),
-        ({"noise_level": -0.1}, "noise_level must be a finite number, at least 0, not -0.1"),
-        ({"opti_rate": float("nan")}, "opti_rate must be a finite number, at least 0, not nan"),
-        ({"seed": -1}, "seed must be a whole number, at least 0, not -1"),
-        ({"seed": True}, "seed must be a whole number, at least 0, not True"),
+        ({"shap_orderings": 1}, "`shap_orderings` must be a whole number, at least 2, not 1"),
+        ({"noise_samples": 2.5}, "`noise_samples` must be a whole number, at least 1, not 2.5"),
+        ({"noise_level": -0.1}, "`noise_level` must be a finite number, at least 0, not -0.1"),
+        ({"opti_rate": float("nan")}, "`opti_rate` must be a finite number, at least 0, not nan"),
+        ({"seed": -1}, "`terminal_seed` must be a whole number, at least 0, not -1"),
+        ({"seed": True}, "`terminal_seed` must be a whole number, at least 0, not True"),
     ],
 )
 def test_what_makes_no_sense_is_refused(given, message):
@@ -61,13 +61,18 @@ def test_a_run_keeps_them_and_its_answer_is_drawn_with_them(tmp_path: Path):
     network, images = tiny_network(3), tiny_images(8, seed=3)
     settings = TerminalSettings(seed=2, noise_samples=2, shap_orderings=4)
     result = sycam.synthesize(path, "iou", network, images, budget=6, terminals=settings, out=tmp_path / "run")
-    assert json.loads((tmp_path / "run/manifest.json").read_text())["terminal_settings"] == settings.describe()
+    assert settings_in(json.loads((tmp_path / "run/job.json").read_text())) == settings
     assert result.terminal_settings == settings
     x = images.normalised(slice(0, 3), network)
     torch.testing.assert_close(result.cam(x), sycam.heatmaps(result, network, x), rtol=0, atol=0)
     torch.testing.assert_close(result.cam(x), sycam.heatmaps(result.answer.cam, network, x, settings=settings), rtol=0, atol=0)
     default = sycam.synthesize(path, "iou", network, images, budget=2, seed=9)
-    assert default.manifest["terminal_settings"] == TerminalSettings(9).describe()
+    assert settings_in(default.manifest["job"]) == default.job.terminals == TerminalSettings(9)
+
+
+def settings_in(job: dict) -> TerminalSettings:
+    """The terminal settings of a job as JSON."""
+    return TerminalSettings(**{one.attribute: job[name] for name, one in TerminalSettings.options().items()})
 
 
 def test_scores_take_them():
@@ -98,8 +103,8 @@ def run(*arguments: str, folder: Path) -> dict:
 
 
 def test_the_command_line_takes_them(tmp_path: Path):
-    options = ["--noise-samples", "2", "--noise-level", "0.3", "--path-steps", "3", "--shap-orderings", "7", "--opti-steps", "5",
-               "--finer-classes", "2", "--finer-strength", "0.6", "--seed", "4", "--json"]  # fmt: skip
+    options = ["--set", "noise_samples=2", "--set", "noise_level=0.3", "--set", "path_steps=3", "--set", "shap_orderings=7", "--set", "opti_steps=5",
+               "--set", "finer_classes=2", "--set", "finer_strength=0.6", "--seed", "4", "--json"]  # fmt: skip
     expected = TerminalSettings(4, 2, 0.3, 3, 7, 5, 0.1, 2, 0.6).describe()
     scored = run("score", "shap", "--limit", "2", *options, folder=tmp_path)
     assert scored["terminal_settings"] == expected
@@ -107,9 +112,9 @@ def test_the_command_line_takes_them(tmp_path: Path):
     path = tmp_path / "noisy.sy"
     path.write_text(GRAMMAR)
     made = run("synth", str(path), "--budget", "2", "--limit", "6", "--out", "made", *options, folder=tmp_path)
-    assert made["manifest"]["terminal_settings"] == expected
+    assert settings_in(made["manifest"]["job"]).describe() == expected
     from sycam.embedded import images_csv
 
     image = next(images_csv().parent.glob("**/*.png"))
-    drawn = run("explain", "made", str(image), "--path-steps", "9", "--json", folder=tmp_path)  # the run's own, but for one
+    drawn = run("explain", "made", str(image), "--set", "path_steps=9", "--json", folder=tmp_path)  # the run's own, but for one
     assert drawn["terminal_settings"] == expected | {"path_steps": 9}

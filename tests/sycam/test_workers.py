@@ -17,14 +17,14 @@ from worlds import TinyVGG, tiny_images, tiny_network
 from sycam.cams import cam_from_text, find_cam, find_cams, terminal_variable
 from sycam.comparison import compare
 from sycam.errors import OracleError, SycamError, Unavailable
+from sycam.metrics.find import find_metric
 from sycam.metrics.protocol import find_protocol
 from sycam.metrics.registry import Metric, metric
 from sycam.network import Network, Preprocessing, load_network
 from sycam.oracle import MetricOracle, TerminalCache
 from sycam.oracle.units import unit_of
+from sycam.run.synthesize import synthesize
 from sycam.store import TerminalStore
-from sycam.synthesis.goals import find_metric
-from sycam.synthesis.synthesize import synthesize
 from sycam.theory import CAM
 from sycam.workers import Crew, RemoteCache, RemoteOracle, tabulate_on
 from sycam.workers import pool as pool_module
@@ -147,7 +147,7 @@ def test_a_run_and_a_table_on_workers_are_those_of_one_process(network, pool, mo
 
     monkeypatch.setattr(Crew, "pool", ready)
     images = replace(tiny_images(24), masks=tiny_images(24).masks & (torch.arange(24) % 3 > 0)[:, None, None])
-    for more in ({}, {"stopping": "racing", "look_ahead": 16, "similar": 0.05}):
+    for more in ({}, {"stopping": "racing", "similar": 0.05}):
         given = {"budget": 40, "protocol": "opticam", **more}
         one, two = (synthesize("gradient", None, network, images, workers=workers, **given) for workers in (None, 2))
         a, b = one.describe(), two.describe()

@@ -9,13 +9,14 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from sycam.cams import find_grammar
 from sycam.embedded import images_csv
 from sycam.images import ImageSet
 from sycam.network import Network, Preprocessing
 from sycam.oracle import TerminalCache
-from sycam.synthesis.problem import read_problem
-from sygus import Candidate, Enumerator, Equivalence, Solver
+from sycam.run.problem import read_problem
+from sycam.search import Budget, Exact, Policy, Ranking
+from sycam.search import search as search_loop
+from sygus import Candidate, Enumerator, Equivalence, Learner, Listed, Solver
 
 
 class TinyVGG(nn.Module):
@@ -61,9 +62,29 @@ def some_images(folder: Path, count: int = 12) -> Path:
     return folder
 
 
+def search(
+    candidates,
+    scorer,
+    start=None,
+    budget=None,
+    *,
+    ranking=None,
+    rule=None,
+    target=None,
+    on_batch=lambda state, tried: None,
+    **policy,
+):
+    """The search over given candidates, or a learner's, by a scorer's metric alone unless there is a ranking."""
+    learner = candidates if isinstance(candidates, Learner) else Listed(candidates)
+    goals = ranking or Ranking([scorer.metric], [scorer])
+    budget = budget or Budget()
+    budget.target = target
+    return search_loop(learner, goals, Policy(start=start, rule=rule or Exact(), **policy), budget, on_batch)
+
+
 def first_candidates(cache: TerminalCache, count: int) -> list[Candidate]:
     """The first classes of gradient.sy, under those of its assumptions that hold on the cache."""
-    problem = read_problem(find_grammar("gradient"))
+    problem = read_problem("gradient")
     with Solver() as solver:
         context, _ = problem.verified([cache])
         learner = Enumerator(problem.target.grammar, Equivalence(context, problem.inputs(), solver), 7)

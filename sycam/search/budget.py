@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import re
 import sys
 import time
 from dataclasses import dataclass, field
 
 from sycam.errors import SycamError
+from sycam.job.groups import BUDGET, is_budget
 
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0}
 
@@ -15,6 +15,9 @@ _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0}
 @dataclass
 class Budget:
     """The end of a search: whichever limit comes first; None is no limit. The clock starts when it is made.
+
+    Attributes:
+        candidates, seconds, passes: at most so many. target: a score that is good enough, whatever is left of the rest.
 
     >>> budget = Budget.parse("2000,90s")
     >>> budget.candidates, budget.seconds, budget.passes
@@ -24,19 +27,20 @@ class Budget:
     candidates: int | None = None
     seconds: float | None = None
     passes: int | None = None
+    target: float | None = None
     started: float = field(default_factory=time.monotonic)
 
     @classmethod
-    def parse(cls, text: str | int) -> Budget:
+    def parse(cls, text: str | int, target: float | None = None) -> Budget:
         """`2000` (candidates), `90s`, `5m`, `1h`, `40000passes`, or several of these with commas.
 
         Raises:
             SycamError: anything else.
         """
-        budget = cls()
+        budget = cls(target=target)
         for part in str(text).split(","):
-            match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(s|m|h|passes|candidates)?\s*", part)
-            if not match or float(match[1]) <= 0 or (match[2] not in _UNITS and "." in match[1]):
+            match = BUDGET.fullmatch(part)
+            if match is None or not is_budget(part):
                 raise SycamError(f"no budget {part!r}: give candidates (2000), time (90s, 5m, 1h) or passes (40000passes)")
             if match[2] in _UNITS:
                 budget.seconds = float(match[1]) * _UNITS[match[2]]
@@ -45,6 +49,10 @@ class Budget:
             else:
                 budget.candidates = int(match[1])
         return budget
+
+    def restart(self) -> None:
+        """The clock starts now."""
+        self.started = time.monotonic()
 
     @property
     def elapsed(self) -> float:

@@ -1,26 +1,28 @@
-"""What a run searches for: the objective of the grammar file, or one metric that the user names instead."""
+"""What a run searches for: the objective of the grammar file, or one metric that the user names instead; and which of two
+candidates is better, where there are several goals: the first on which they do not tie decides."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import partial
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Union
+from typing import NamedTuple, Union
 
-from sycam.errors import SycamError
-from sycam.metrics.arithmetic import is_arithmetic, weighted_sum
-from sycam.metrics.plugin import installed_metrics, is_oracle, load_oracle
-from sycam.metrics.registry import METRICS, Metric, list_metrics
-from sycam.metrics.registry import metric as metric_named
+import torch
+from torch import Tensor
+
+from sycam.errors import OracleError, SycamError
+from sycam.metrics.find import find_metric
+from sycam.metrics.registry import Metric
+from sycam.oracle import Failures, MetricOracle
 from sygus import Grammar, Problem, Term
 from sygus.errors import nearest
 from sygus.language.problem import Goal as FileGoal
 from sygus.terms import expand, subterms
 
+from .stopping import SLACK
+
 DEFAULT = "average-gain"
-GLOB = "*"
-"""Of a pattern of names; in a sum it multiplies."""
 SIZE = "size"
 
 
@@ -63,80 +65,6 @@ class Goals:
         """The grammar of the file with these goals' cost as its order."""
         grammar = problem.target().grammar
         return grammar if self.cost == SIZE else grammar.by_weight(self.cost, problem.weights[self.cost].default)
-
-
-def find_metric(metric: str | Metric, *, folder: Path | None = None, timeout: float | None = None) -> Metric:
-    """The metric of that name, the user's own as `load_oracle` finds it (by `file.py:Name`, as a program, or installed), or a
-    weighted sum of such.
-
-    Args:
-        folder: where a relative path is looked for before the working folder.
-        timeout: seconds that an oracle of the user's own may need for a query.
-    """
-    if isinstance(metric, Metric):
-        return metric
-    if not isinstance(metric, str):
-        raise SycamError(f"a metric is a name, file.py:Name or a Metric, not {type(metric).__name__}")
-    if metric in METRICS:
-        return metric_named(metric)
-    recipe = {"find": metric, "folder": None if folder is None else str(folder), "timeout": timeout}
-    if is_oracle(metric, folder):
-        return replace(load_oracle(metric, folder=folder, timeout=timeout), recipe=recipe)
-    if is_arithmetic(metric):
-        return replace(weighted_sum(metric, partial(find_metric, folder=folder, timeout=timeout)), recipe=recipe)
-    return replace(load_oracle(metric) if ":" in metric else metric_named(metric), recipe=recipe)
-
-
-def find_again(recipe: Mapping[str, Any]) -> Metric:
-    """The metric that has this recipe, in another process.
-
-    >>> find_again(find_metric("0.5*iou - 0.5*average-drop").recipe).name
-    '0.5*iou-0.5*average-drop'
-    """
-    folder = None if recipe["folder"] is None else Path(recipe["folder"])
-    own = recipe.get("own", {})
-    if not own:
-        return find_metric(recipe["find"], folder=folder, timeout=recipe["timeout"])
-    return _sum_of_own(recipe["find"], {name: find_again(inner) for name, inner in own.items()}, recipe["timeout"])
-
-
-def _sum_of_own(text: str, own: Mapping[str, Metric], timeout: float | None) -> Metric:
-    """A sum in which oracles of the user's own stand by their names."""
-    recipe = {"find": text, "folder": None, "timeout": timeout, "own": {name: made.recipe for name, made in own.items()}}
-    return replace(weighted_sum(text, lambda name: own.get(name) or find_metric(name, timeout=timeout)), recipe=recipe)
-
-
-def find_metrics(
-    specs: Sequence[str], *, timeout: float | None = None, warn: Callable[[str], None] = lambda message: None
-) -> list[Metric]:
-    """The metrics that names, patterns (`average-[dg]*`, `all`) and sums name, each once. A sum may use the name of an oracle
-    that is among them.
-
-    Args:
-        specs: as `find_metric` takes them, and patterns of the names of registered metrics and installed oracles.
-        timeout: seconds that an oracle of the user's own may need for a query.
-        warn: told of installed oracles that match a pattern and cannot be loaded; they are left out.
-
-    Raises:
-        SycamError: a name of none, or a pattern that none matches.
-
-    >>> [metric.name for metric in find_metrics(["average-[dg]*", "iou", "average-drop"])]
-    ['average-drop', 'average-gain', 'iou']
-    """
-    own = {made.name: made for made in (find_metric(spec, timeout=timeout) for spec in specs if is_oracle(spec))}
-
-    def find(spec: str) -> list[Metric]:
-        pattern = "*" if spec == "all" else spec  # a name matches itself; a sum and a file match nothing
-        matched = [metric_named(name) for name in list_metrics(pattern)]
-        if spec == "all" or GLOB in spec or "[" in spec:
-            matched += installed_metrics(warn, pattern, timeout=timeout)
-        if matched:
-            return matched
-        if is_arithmetic(spec) and not is_oracle(spec):
-            return [_sum_of_own(spec, own, timeout)]
-        return [own.get(spec) or find_metric(spec, timeout=timeout)]
-
-    return list({made.name: made for spec in specs for made in find(spec)}.values())
 
 
 def find_goals(
@@ -213,11 +141,11 @@ def _cost(problem: Problem, chosen: str | None, goal: str | None) -> str:
     if chosen is not None and chosen not in known:
         raise SycamError(f"no weight {chosen!r} in {problem.file}{nearest(chosen, known)}")
     if goal is not None and chosen not in (None, goal):
-        raise SycamError(f"{problem.file} minimises {goal}, so it is enumerated in its order; take --cost {chosen} out")
+        raise SycamError(f"{problem.file} minimises {goal}, so it is enumerated in its order; take `cost` {chosen} out")
     if chosen or goal:
         return chosen or goal or SIZE
     if len(problem.weights) > 1:
-        raise SycamError(f"{problem.file} declares several weights: choose one with --cost ({', '.join(known)})")
+        raise SycamError(f"{problem.file} declares several weights: choose one as `cost` ({', '.join(known)})")
     return next(iter(problem.weights), SIZE)
 
 
@@ -239,3 +167,120 @@ def check_constraints(problem: Problem) -> None:
 def _oracle_in(term: Term, problem: Problem) -> str | None:
 
     return next((t.name for t in subterms(expand(term)) if t.name in problem.oracles and t.args), None)
+
+
+class Outcome(NamedTuple):
+    """A candidate against the best so far.
+
+    Attributes:
+        wins: whether it is better.
+        values: of the goals that had to be known, in their order; of all of them where it wins.
+        marks: what later candidates are compared with: the value of each goal. On a tie the mark stays, so that no number
+            of ties within the slack adds up to more.
+        ties: whether it is as good on every goal: then the first in the learner's order is better.
+    """
+
+    wins: bool
+    values: tuple[float, ...] = ()
+    marks: tuple[float, ...] = ()
+    ties: bool = False
+
+
+class Drawn(NamedTuple):
+    """A candidate that was drawn and scored: its cost, its mean by the first metric (None where it was rejected before that was
+    known), and its low-resolution heatmaps on all images, [1, N, h, w]."""
+
+    term: Term
+    cost: int
+    score: float | None
+    maps: Tensor
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """Goals in order, with what measures them on the search images.
+
+    Args:
+        goals: at least one metric, and costs.
+        scorers: of each metric among the goals, in the same order; the first is the one that the loop scores with.
+    """
+
+    goals: Sequence[Goal]
+    scorers: Sequence[MetricOracle]
+
+    @classmethod
+    def of(cls, goals: Sequence[Goal], scorer: MetricOracle) -> Ranking:
+        """The goals with what measures them on the images of `scorer`, the first metric's; all count their passes together."""
+        others = [goal for goal in goals if isinstance(goal, Metric) and goal is not scorer.metric]
+        return cls(goals, [scorer, *(scorer.of(metric) for metric in others)])
+
+    @property
+    def cost_first(self) -> bool:
+        """Whether the cost of a term goes before every metric."""
+        return isinstance(self.goals[0], Cost)
+
+    def threshold(self, marks: tuple[float, ...] | None, costs: Sequence[int]) -> float | None:
+        """The mean of the first metric that a candidate with one of these costs must reach, at least to tie; None where any may
+        do."""
+        if marks is None or (self.cost_first and min(costs, default=0) < marks[0]):
+            return None
+        return marks[1 if self.cost_first else 0]
+
+    @property
+    def redraws(self) -> bool:
+        """Whether a goal looks at candidates on other images, so that equal heatmaps on these do not make equal scores."""
+        return any(scorer.redraws for scorer in self.scorers)
+
+    def compare(self, drawn: Drawn, marks: tuple[float, ...] | None, places: Tensor | None = None) -> Outcome:
+        """A candidate against the marks of the best so far, None where it is the first.
+
+        Args:
+            drawn: the candidate; metrics after the first are asked about it only where all goals before tie.
+            marks: see `Outcome`.
+            places: the images that count; all where None.
+        """
+        if drawn.score is None:
+            return Outcome(False)
+        values: list[float] = []
+        places = torch.arange(drawn.maps.shape[1]) if places is None else places
+        for position, goal in enumerate(self.goals):
+            values.append(self._value(goal, drawn, places))
+            mark = None if marks is None else marks[position]
+            if mark is None or _better(goal, values[-1], mark):
+                values += [self._value(later, drawn, places) for later in self.goals[position + 1 :]]
+                return Outcome(True, tuple(values), (*(marks or ())[:position], *values[position:]))
+            if _better(goal, mark, values[-1]):
+                return Outcome(False, tuple(values))
+        return Outcome(False, tuple(values), marks or (), ties=True)
+
+    def attempt(
+        self, failures: Failures | None, drawn: Drawn, marks: tuple[float, ...] | None, places: Tensor | None = None
+    ) -> tuple[Outcome | None, OracleError | None]:
+        """As `compare`, or why an oracle of a further goal gave no answer; neither where it is not asked any more."""
+        if failures is None or len(self.scorers) == 1:  # no oracle is asked to compare
+            return self.compare(drawn, marks, places), None
+        return failures.once(lambda: self.compare(drawn, marks, places))
+
+    @property
+    def scorer(self) -> MetricOracle:
+        """That of the first metric, with which the loop scores."""
+        return self.scorers[0]
+
+    def scorer_of(self, metric: Metric) -> MetricOracle:
+        """What measures `metric`."""
+        return next(scorer for scorer in self.scorers if scorer.metric is metric)
+
+    def _value(self, goal: Goal, drawn: Drawn, places: Tensor) -> float:
+        if isinstance(goal, Cost):
+            return float(drawn.cost)
+        scorer = self.scorer_of(goal)
+        if scorer is self.scorer:
+            assert drawn.score is not None
+            return drawn.score
+        values = scorer.score(drawn.maps[:, places.to(drawn.maps.device)], places, [drawn.term])
+        return float(goal.aggregate(values)[0])
+
+
+def _better(goal: Metric | Cost, a: float, b: float) -> bool:
+    """Whether `a` is better than `b` by more than the slack."""
+    return a - b > SLACK if goal.direction == "high" else b - a > SLACK

@@ -7,14 +7,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from sycam.cams import Cam, contribution, terminal_variable
+from sycam.job.job import GrammarFile
 from sycam.oracle import TerminalCache
+from sycam.search.goals import check_constraints
 from sycam.terminals import TERMINALS
 from sycam.theory import CAM, MAP
-from sygus import REAL, Context, Input, Place, Problem, SygusError, Target, Term, Variable, assumptions, read_file
+from sygus import REAL, Context, Input, Place, Problem, SygusError, Target, Term, Variable, assumptions, read
 from sygus.constraints import Law, check_laws, laws
 from sygus.errors import nearest
-
-from .goals import check_constraints
 
 _LEVELS = {"scalar": 0, "channel": 1, "pixel": 2}
 _SIZES = {"K": 0, "Z": 1}
@@ -78,14 +78,15 @@ class CamProblem:
         return form is not None and self.target.grammar.derives(form)
 
 
-def read_problem(path: Path) -> CamProblem:
-    """The CAM problem in a `.sy` file.
+def read_problem(grammar: GrammarFile | str | Path) -> CamProblem:
+    """The CAM problem in a grammar file, or at a path, or of a grammar that comes with sycam.
 
     Raises:
         SygusError: it cannot be read; it has a command that a run would not obey; its function does not return Real or Map; or
             an argument is no terminal, or has another sort than its terminal.
     """
-    problem = read_file(path, CAM)
+    grammar = grammar if isinstance(grammar, GrammarFile) else GrammarFile.read(grammar)
+    problem = read(grammar.text, grammar.file, CAM)
     target = problem.target()
     if target.result not in (REAL, MAP):
         raise problem.error(

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from torch import Tensor
 
-from sycam.metrics.correlation import rank_correlation
 from sycam.metrics.registry import Metric
 from sygus import Term
 
@@ -48,7 +47,6 @@ class Search:
         waiting: lookalikes whose turn has not come; similar: all that were put last.
         asked: image scores asked for, and possible: what all candidates on all images by all metrics would have been, but for
         candidates that are invalid or do not obey the laws.
-        relatives: of candidates, what the relative and the metric said, the latter as far as it is known.
     """
 
     groups: list[Group]
@@ -64,7 +62,6 @@ class Search:
     similar: int = 0
     asked: int = 0
     possible: int = 0
-    relatives: list[tuple[float, float]] = field(default_factory=list)
     stopped_by: str = ""
 
     @property
@@ -98,11 +95,6 @@ class Search:
     def weighed(self) -> int:
         """Candidates as a budget counts them: one that is unlawful or waits costs no pass, and counts a hundredth."""
         return self.candidates - self.unlawful + (self.unlawful + self.waiting) // 100
-
-    @property
-    def agreement(self) -> float | None:
-        """Spearman's correlation of the relative with the metric; None where there is no relative, or too little to tell."""
-        return rank_correlation(*zip(*self.relatives, strict=True)) if len(self.relatives) > 2 else None
 
     def count(self, tried: Sequence[Tried], images: int, metrics: int = 1) -> None:
         """A batch was dealt with, on so many images and by so many metrics."""

@@ -15,12 +15,9 @@ from torch import Tensor
 from sycam import cams as cam_names
 from sycam.errors import SycamError
 from sycam.metrics.registry import Metric
-from sycam.run.result import Row, difference
+from sycam.search import SLACK, Goals, Group, Incumbent, Search, image_classes
 
-from .goals import Goals
-from .groups import Group, Incumbent, image_classes
-from .state import Search
-from .stopping import SLACK
+from .result import Row, difference
 
 
 def check_by_class(goals: Goals) -> None:
@@ -33,7 +30,7 @@ def check_by_class(goals: Goals) -> None:
         if not metric.is_mean:
             raise SycamError(
                 f"by class: {metric.name} is no mean over images, so terms that are best on each image class need not be good on "
-                "all images together; choose a metric that is a mean, or leave --by-class out"
+                "all images together; choose a metric that is a mean, or leave `by_class` out"
             )
 
 
@@ -47,8 +44,8 @@ def class_groups(classes: Tensor, least: int, seed: int) -> list[Group]:
     if not groups:
         most = int(classes.unique(return_counts=True)[1].max())
         raise SycamError(
-            f"by class: no image class has {least} search images, the most is {most}: give more images, lower --min-images, or "
-            "leave --by-class out"
+            f"by class: no image class has {least} search images, the most is {most}: give more images, lower `min_images`, or "
+            "leave `by_class` out"
         )
     return groups
 

@@ -11,15 +11,14 @@ from sycam import cams as cam_names
 from sycam.cams import Cam
 from sycam.errors import OracleError
 from sycam.oracle import Failures, MetricOracle
-from sycam.run.result import Row
-from sygus import ClassLearner, Equivalence
+from sycam.search import Incumbent, Ranking, SameHeatmap
+from sycam.search.goals import Drawn
+from sygus import Equivalence, Learner
 from sygus.automaton import Automaton
 from sygus.constraints import ConstraintOracle
 
-from .loop import Incumbent
 from .problem import CamProblem
-from .ranking import Ranking
-from .same_heatmap import SameHeatmap
+from .result import Row
 
 
 @dataclass
@@ -59,7 +58,7 @@ def _scores(
         chosen = maps[rows.to(maps.device)][:, images.to(maps.device)]
         return oracle.score(chosen, images, [cams[i].term for i in rows.tolist()])
 
-    return failures.attempt(ask, len(cams), len(oracle.cache), parts=parts)
+    return failures.attempt(ask, len(cams), len(oracle), parts=parts)
 
 
 def _obeys(cam: Cam, problem: CamProblem, laws: ConstraintOracle) -> bool:
@@ -86,17 +85,17 @@ def best_known(
         cost = costs.cost(term) if row.derived and term is not None else None
         if term is None or cost is None:
             continue
-        oracle = ranking.oracles[0]
+        oracle = ranking.scorer
         values = row.values if places is None else row.values[places]
         score, maps = float(oracle.metric.aggregate(values)), oracle.maps([term])[0]
-        outcome, _ = ranking.attempt(failures, cost, score, maps, best.marks if best else None, term, places)
+        outcome, _ = ranking.attempt(failures, Drawn(term, cost, score, maps), best.marks if best else None, places)
         if outcome is not None and outcome.wins:
             best = Incumbent(term, cost, row.values, score, 0, 0.0, row.cam.name, outcome.marks)
     return best
 
 
 def mark_derived(
-    known: list[Known], problem: CamProblem, classes: Equivalence, learner: ClassLearner, heatmaps: SameHeatmap | None
+    known: list[Known], problem: CamProblem, classes: Equivalence, learner: Learner, heatmaps: SameHeatmap | None
 ) -> None:
     """A known CAM is derived too, though not to the letter, where a candidate is proved to have its heatmap; or where the
     enumerator met its class, if it obeys the laws."""

@@ -14,8 +14,7 @@ from sycam.errors import OracleError
 from sycam.metrics.registry import Metric
 from sycam.oracle import Drawable, Failures, MetricOracle
 
-from .groups import Group
-from .witnesses import doubling, union
+from .groups import Group, doubling, union
 
 SLACK = 1e-12  # of float64 sums; candidates that tie within it are scored to the end, and further goals or the order decide
 
@@ -230,31 +229,3 @@ def _ask(
     if failures is None:
         return ask(torch.arange(len(candidates)), torch.arange(len(images))), {}
     return failures.attempt(ask, len(candidates), len(images), parts=len(oracle.metric.parts))
-
-
-def projected(values: Tensor, known: Tensor | None, witnesses: Tensor) -> float | None:
-    """What the mean of scores may come to, as far as it can be told from the images seen.
-
-    Args:
-        values: [N], NaN where not seen.
-        known: [N], the scores of the incumbent, to whom the difference is projected; None where all were seen.
-        witnesses: the images that were not drawn at random: their differences enter as they are, those of the others for all
-            others.
-
-    Returns:
-        The mean; None where no image was drawn at random yet.
-
-    >>> lost = torch.tensor([0.0, 0.5, torch.nan, torch.nan])
-    >>> projected(lost, torch.tensor([1.0, 0.5, 0.5, 0.5]), torch.tensor([0]))
-    0.375
-    """
-    seen = ~values.isnan()
-    if bool(seen.all()):
-        return float(values.mean())
-    drawn = seen.clone()
-    drawn[witnesses] = False
-    if known is None or not bool(drawn.any()):
-        return None
-    difference = values - known
-    others = len(values) - len(witnesses)
-    return float(known.mean() + (difference[witnesses].sum() + others * difference[drawn].mean()) / len(values))

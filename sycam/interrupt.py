@@ -1,9 +1,11 @@
-"""Ctrl-C during the search, also where Python drops it."""
+"""Ctrl-C: noticed also where Python drops it, and held back while something must not be left half done."""
 
 from __future__ import annotations
 
 import signal
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType, TracebackType
 
 
@@ -40,3 +42,27 @@ class Interrupt:
         """Raises KeyboardInterrupt where Ctrl-C was pressed."""
         if self.pressed:
             raise KeyboardInterrupt
+
+
+@contextmanager
+def held_back() -> Iterator[None]:
+    """Ctrl-C waits until the block ends: half a message would leave a pipe that nobody can read.
+
+    Does nothing outside of the main thread, and where Ctrl-C is nobody's.
+
+    >>> with held_back():
+    ...     "whole"
+    'whole'
+    """
+    before = signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread() or not callable(before):
+        yield
+        return
+    pressed: list[FrameType | None] = []
+    signal.signal(signal.SIGINT, lambda number, frame: pressed.append(frame))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+        if pressed:
+            before(signal.SIGINT, pressed[0])
