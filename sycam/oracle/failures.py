@@ -43,7 +43,7 @@ class Failures:
 
     def __post_init__(self) -> None:
         if self.on_error not in ("stop", "skip"):
-            raise SycamError(f"on_error must be 'stop' or 'skip', not {self.on_error!r}")
+            raise SycamError(f"`on_error` must be 'stop' or 'skip', not {self.on_error!r}")
 
     def attempt(
         self, ask: Ask, candidates: int, images: int, *, parts: int = 0, known: OracleError | None = None
