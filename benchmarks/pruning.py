@@ -24,7 +24,7 @@ from subjects import SUBJECTS, Subject, every_term, machine, start, subject
 
 from sygus import Enumerator, Equivalence, Solver, Term
 from sygus.core import apply
-from sygus.learners.counting import Counts
+from sygus.counting import Counts
 from sygus.solver.crossmultiply import binary_divisions
 from sygus.solver.worker import Cvc5
 

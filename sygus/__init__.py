@@ -10,17 +10,17 @@
 ['x', '1.0', '(+ x x)', '(+ x 1.0)', '(+ 1.0 1.0)', '(/ x x)', '(/ 1.0 x)']
 """
 
+from .counting import Counts, count
 from .equivalence.classes import Equivalence, Merge, Undecided
 from .equivalence.proportional import Proportional
 from .errors import Place, SygusError
 from .grammar import Grammar, Production
 from .language.problem import Problem, Target
 from .language.reader import read, read_file, read_term
-from .learners.bottom_up import Enumerator
-from .learners.counting import Counts, count
-from .learners.distinct import Distinct
+from .learners import import_all
+from .learners.bottom_up.enumerator import Enumerator
 from .learners.findsynth import FindSynth
-from .learners.learner import LEARNERS, Candidate, Learner, Listed, learner, learner_class, register_learner
+from .learners.learner import LEARNERS, Candidate, Distinct, Learner, Listed, learner, learner_class, register_learner
 from .learners.uniform import Uniform
 from .semantics.interpret import Context, Input, assumptions
 from .solver.process import Solver
@@ -34,3 +34,5 @@ __all__ = [
     "assumptions", "count", "define_fun", "expand", "learner", "learner_class", "read", "read_file", "read_term",
     "register_learner", "to_text",
 ]  # fmt: skip
+
+import_all()

@@ -41,8 +41,8 @@ from sycam.search.goals import Cost
 from sycam.store import TerminalStore
 from sycam.workers import Crew, Pool, RemoteCache, oracle_on
 from sygus import Equivalence, Learner, Merge, Solver
-from sygus.automaton import Automaton
 from sygus.constraints import ConstraintOracle, still_assumed
+from sygus.costs import Automaton
 
 from .by_class import check_by_class, class_groups
 from .claims import dump_claims

@@ -14,8 +14,8 @@ from sycam.oracle import Failures, MetricOracle
 from sycam.search import Incumbent, Ranking, SameHeatmap
 from sycam.search.goals import Drawn
 from sygus import Equivalence, Learner
-from sygus.automaton import Automaton
 from sygus.constraints import ConstraintOracle
+from sygus.costs import Automaton
 
 from .problem import CamProblem
 from .result import Row

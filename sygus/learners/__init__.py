@@ -1,7 +1,13 @@
-"""Where candidates come from: iterators of terms with their cost. Every file of this folder is read: none can be forgotten."""
+"""Where candidates come from: iterators of terms with their cost."""
 
 from importlib import import_module
-from pkgutil import iter_modules
+from pkgutil import walk_packages
 
-for _module in iter_modules(__path__):
-    import_module(f"{__name__}.{_module.name}")
+
+def import_all() -> None:
+    """Imports every file of this folder and of those in it, so that none that registers a learner can be forgotten.
+
+    `sygus` does so last of all: a learner may import from it what it likes.
+    """
+    for module in walk_packages(__path__, f"{__name__}."):
+        import_module(module.name)

@@ -12,17 +12,15 @@ from fractions import Fraction
 from graphlib import CycleError, TopologicalSorter
 from typing import Any
 
-from ..automaton import Automaton, Costs
 from ..constants import constant
-from ..costs import cheapest, check_costs
+from ..costs import Automaton, Costs, cheapest, check_costs
 from ..equivalence.classes import Equivalence
 from ..errors import SygusError
 from ..grammar import Grammar
 from ..solver.messages import LineProcess
 from ..solver.stream import describe
 from ..terms import BOOL, INT, Sort, Term, Value, is_any_constant
-from .distinct import distinct
-from .learner import Candidate, Learner, register_learner
+from .learner import Candidate, Learner, distinct, register_learner
 
 FIRST, MOST = 8, 2048
 """How many terms one message brings, at first and once the stream runs."""

@@ -9,13 +9,12 @@ from itertools import accumulate
 from typing import Union
 
 from ..costs import cheapest
+from ..counting import Combination, Counts, Kind
 from ..equivalence.classes import Equivalence
 from ..errors import SygusError
 from ..grammar import Grammar
 from ..terms import Symbol, Term
-from .counting import Combination, Counts, Kind
-from .distinct import distinct
-from .learner import Candidate, Learner, register_learner
+from .learner import Candidate, Learner, distinct, register_learner
 
 _Choice = Union[Term, tuple[Combination, int]]
 
@@ -46,6 +45,8 @@ class Uniform(Learner):
     Traceback (most recent call last):
     sygus.errors.SygusError: no term costs 0: the cheapest costs 1
     """
+
+    only_at_limit = True
 
     @classmethod
     def make(cls, grammar: Grammar, limit: int, equivalence: Equivalence | None, seed: int) -> Learner:

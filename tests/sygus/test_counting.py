@@ -8,13 +8,12 @@ from hypothesis import assume, given, reject, settings
 from setting import grammar
 from small_grammars import all_terms, grammars
 
-import sygus.learners.counting
+import sygus.counting
 from sygus import REAL, Grammar, Production, SygusError, read
-from sygus.automaton import Automaton
 from sygus.constants import real
 from sygus.core import apply
-from sygus.costs import zero_cycles
-from sygus.learners.counting import Counts, count
+from sygus.costs import Automaton, zero_cycles
+from sygus.counting import Counts, count
 from sygus.terms import variable
 
 X, Y, R, S = (variable(name, REAL) for name in "xyRS")
@@ -131,11 +130,11 @@ def test_large_sizes_are_fast_and_exact():
 
 
 def test_too_ambiguous_a_grammar_is_refused(monkeypatch):
-    monkeypatch.setattr(sygus.learners.counting, "MOST_CLASSES", 1)
+    monkeypatch.setattr(sygus.counting, "MOST_CLASSES", 1)
     with pytest.raises(SygusError, match="so ambiguous that they fall into more than 1 classes"):
         count(rules(R=[(X, None), (Y, None), (apply("+", X, R), None)]), 9)
     monkeypatch.undo()
-    monkeypatch.setattr(sygus.learners.counting, "MOST_COMBINATIONS", 1)
+    monkeypatch.setattr(sygus.counting, "MOST_COMBINATIONS", 1)
     with pytest.raises(SygusError, match="more than 1 combinations"):
         count(rules(R=[(X, None), (apply("+", R, R), None), (apply("*", R, R), None)]), 9)
     monkeypatch.undo()

@@ -28,7 +28,7 @@ from sygus import (
 )
 from sygus.constants import real
 from sygus.core import apply
-from sygus.learners.bottom_up import _grid, _splits
+from sygus.learners.bottom_up.enumerator import _grid, _splits
 from sygus.learners.findsynth import FindSynth
 from sygus.terms import subterms, variable
 
@@ -288,13 +288,13 @@ def test_splits_and_blocks_cover_everything_once():
 
 def test_large_blocks_lose_nothing(solver, monkeypatch):
     """Chunks of seven combinations find what chunks of 2,048 find."""
-    import sygus.learners.bottom_up
+    import sygus.learners.bottom_up.enumerator
 
     def run():
         return spied(GRADIENT, 6, solver)[1:]
 
     whole, found = run()
-    monkeypatch.setattr(sygus.learners.bottom_up, "CHUNK", 7)
+    monkeypatch.setattr(sygus.learners.bottom_up.enumerator, "CHUNK", 7)
     chunked, again = run()
     assert [str(c.term) for c in found] != [] and {c.cost for c in found} == {c.cost for c in again}
     assert len(found) == len(again) and chunked.built == whole.built
@@ -302,7 +302,7 @@ def test_large_blocks_lose_nothing(solver, monkeypatch):
 
 def test_batches_and_memory_change_nothing(solver, monkeypatch):
     """Values that are computed again are the values that were kept."""
-    import sygus.learners.bottom_up
+    import sygus.learners.bottom_up.enumerator
 
     for name, limit in (("gradient", 7), ("pixelwise", 6)):
         target, context = grammar(name)
@@ -314,7 +314,7 @@ def test_batches_and_memory_change_nothing(solver, monkeypatch):
         kept = run(2**30)
         assert run(0) == kept
         assert run(20_000) == kept
-        monkeypatch.setattr(sygus.learners.bottom_up, "BATCH", 11)
+        monkeypatch.setattr(sygus.learners.bottom_up.enumerator, "BATCH", 11)
         found, classes = run(2**30)
         assert (sorted(found, key=lambda c: c[1]), classes) == (found, kept[1])
         assert sorted(c for _, c in found) == sorted(c for _, c in kept[0])

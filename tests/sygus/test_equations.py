@@ -10,8 +10,8 @@ from test_enumeration import GRADIENT, PIXELWISE, SCALAR, TEMPLATE, TWO, context
 from sygus import REAL, Context, Enumerator, Equivalence, read
 from sygus.core import apply, divide
 from sygus.equivalence.separation import Separation
-from sygus.learners import derivations, equations
-from sygus.learners.derivations import NOTHING, Derivations, pending
+from sygus.learners.bottom_up import derivations, equations
+from sygus.learners.bottom_up.derivations import NOTHING, Derivations, pending
 from sygus.terms import Variable, no_collection, variable
 
 

@@ -12,9 +12,9 @@ from small_grammars import all_terms, grammars
 import sygus.learners.findsynth
 from sycam.theory import CAM, MAP
 from sygus import BOOL, REAL, Context, Equivalence, Function, Grammar, Production, SygusError, Term, Variable, read
-from sygus.automaton import Automaton
 from sygus.constants import real
 from sygus.core import apply
+from sygus.costs import Automaton
 from sygus.learners.findsynth import FindSynth
 from sygus.solver.stream import describe
 from sygus.terms import variable

@@ -8,9 +8,8 @@ from setting import grammar
 from small_grammars import X, all_terms
 
 from sygus import LEARNERS, REAL, Candidate, Context, Equivalence, Grammar, Production, SygusError, learner, read
-from sygus.automaton import Automaton
 from sygus.core import apply
-from sygus.costs import cheapest, check_costs, zero_cycles
+from sygus.costs import Automaton, cheapest, check_costs, zero_cycles
 from sygus.grammar import MOST_HOLES
 from sygus.terms import Term, variable
 

@@ -18,8 +18,8 @@ from twin import OPERATORS, REDUCTIONS, evaluate
 from sycam.theory import CAM
 from sygus import Context, Enumerator, Equivalence, Variable, read
 from sygus.costs import zero_cycles
-from sygus.learners import equations
-from sygus.learners.counting import Counts
+from sygus.counting import Counts
+from sygus.learners.bottom_up import equations
 from sygus.terms import symbol_text
 
 TERMS, PAIRS = 120, 60

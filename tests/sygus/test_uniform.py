@@ -13,7 +13,7 @@ from small_grammars import all_terms, grammars
 
 from sygus import REAL, Grammar, Production, SygusError, read
 from sygus.core import apply
-from sygus.learners.counting import Counts
+from sygus.counting import Counts
 from sygus.learners.uniform import Uniform
 from sygus.terms import variable
 

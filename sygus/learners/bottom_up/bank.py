@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from ..equivalence.fingerprint import Pair
-from ..terms import Term
+from ...equivalence.fingerprint import Pair
+from ...terms import Term
 
 Rows = list[Pair]
 """Values of n terms: for each group of points a pair of arrays [n, points, axes...]."""

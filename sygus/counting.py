@@ -1,6 +1,6 @@
 """How many terms of each cost a grammar derives, counted without enumerating them.
 
-The automaton of the grammar (`automaton.py`) is made deterministic while counting: a *class* is all terms with the same costs but
+The automaton of the grammar (`costs.py`) is made deterministic while counting: a *class* is all terms with the same costs but
 for a common offset, so that a term is in exactly one class and is counted once, however many derivations it has. What matters
 of an argument is only its costs at the states that stand at its place in some rule: terms alike there are a *kind*, and the
 numbers of terms are convolved by kinds. Constants of `(Constant sort)` are counted one by one: `(- 1.0)` is a negation too.
@@ -15,11 +15,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from operator import mul
 
-from ..automaton import Automaton, Costs, Rule, least
-from ..costs import check_costs
-from ..errors import SygusError
-from ..grammar import Grammar
-from ..terms import Symbol, Term, subterms
+from .costs import Automaton, Costs, Rule, check_costs, least
+from .errors import SygusError
+from .grammar import Grammar
+from .terms import Symbol, Term, subterms
 
 MOST_CLASSES = 20_000
 MOST_COMBINATIONS = 200_000

@@ -15,18 +15,17 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ..constants import constant_value, real
-from ..core import described
-from ..costs import cheapest, check_costs
-from ..equivalence.classes import Equivalence, Merge
-from ..errors import SygusError
-from ..grammar import Grammar, Production, Template
-from ..terms import Function, Term, Variable, is_any_constant, no_collection
+from ...constants import constant_value, real
+from ...core import described
+from ...costs import cheapest, check_costs
+from ...equivalence.classes import Equivalence, Merge
+from ...errors import SygusError
+from ...grammar import Grammar, Production, Template
+from ...terms import Function, Term, Variable, is_any_constant, no_collection
+from ..learner import Candidate, Learner, register_learner
 from .bank import Bank, Budget, Rows
 from .derivations import NOTHING, Derivations, Nodes, pending
-from .equations import Equation, Equations
-from .learner import Candidate, Learner, register_learner
-from .universal import Universal
+from .equations import Equation, Equations, Universal
 
 CHUNK = 2048
 """Combinations that are evaluated at once."""
@@ -275,7 +274,7 @@ class Enumerator(Learner):
         )
         self.built += len(kept)
         hashes = self.equivalence.points.hashes(rows).tolist() if rows else []
-        return _Built(rule, banks, indices, parts, cells, found, todo, terms, hashes, rows)
+        return _Built(rule, banks, indices, parts, cells, found, open=todo, terms=terms, hashes=hashes, rows=rows)
 
     def _instances(
         self, rule: _Rule, split: tuple[int, ...], lengths: list[int], parts: list[Nodes], count: int, before: int

@@ -1,0 +1,1 @@
+"""Bottom-up enumeration in order of cost: values in banks, derivations in tables, equations between them."""
