@@ -20,7 +20,7 @@ from ..grammar import Grammar
 from ..solver.messages import LineProcess
 from ..solver.stream import describe
 from ..terms import BOOL, INT, Sort, Term, Value, is_any_constant
-from .learner import Candidate, Learner, distinct, register_learner
+from .learner import Candidate, Learner, register_learner
 
 FIRST, MOST = 8, 2048
 """How many terms one message brings, at first and once the stream runs."""
@@ -62,7 +62,7 @@ class FindSynth(Learner):
     @classmethod
     def make(cls, grammar: Grammar, limit: int, equivalence: Equivalence | None, seed: int) -> Learner:
         """See `Learner`."""
-        return distinct(cls(grammar, limit), equivalence)
+        return cls(grammar, limit)
 
     def __init__(
         self,

@@ -43,6 +43,7 @@ class Learner:
         name: by which it is asked for.
         in_order_of_cost: whether it gives all classes of one cost before any of a higher one.
         only_at_limit: whether every candidate costs exactly the limit; else they cost at most that.
+        of_classes: whether it gives one candidate for each class itself; else `learner` takes the first of each class.
         learns_from_scores: whether `learn` changes what comes next.
         built: how many terms it looked at so far, duplicates among them.
         cost: the highest cost among them.
@@ -51,6 +52,7 @@ class Learner:
     name: str = ""
     in_order_of_cost: bool = False
     only_at_limit: bool = False
+    of_classes: bool = False
     learns_from_scores: bool = False
     built: int = 0
     cost: int = 0
@@ -107,6 +109,8 @@ class Distinct(Learner):
     (4, 8)
     """
 
+    of_classes = True
+
     def __init__(self, learner: Learner, equivalence: Equivalence) -> None:
         self.learner, self.equivalence = learner, equivalence
         self.name, self.learns_from_scores = learner.name, learner.learns_from_scores
@@ -135,11 +139,6 @@ class Distinct(Learner):
                     last = self.built
                     yield candidate
             size = min(2 * size, MOST)
-
-
-def distinct(stream: Learner, equivalence: Equivalence | None) -> Learner:
-    """One candidate for each class that a stream has; the stream itself where there is no equivalence."""
-    return stream if equivalence is None else Distinct(stream, equivalence)
 
 
 LEARNERS: dict[str, type[Learner]] = {}
@@ -201,4 +200,5 @@ def learner(name: str, grammar: Grammar, limit: int, *, equivalence: Equivalence
     >>> print(*next(iter(learner("uniform", grammar, limit=3))))
     (+ x x) 3
     """
-    return learner_class(name).make(grammar, limit, equivalence, seed)
+    made = learner_class(name).make(grammar, limit, equivalence, seed)
+    return made if equivalence is None or made.of_classes else Distinct(made, equivalence)

@@ -14,7 +14,7 @@ from ..equivalence.classes import Equivalence
 from ..errors import SygusError
 from ..grammar import Grammar
 from ..terms import Symbol, Term
-from .learner import Candidate, Learner, distinct, register_learner
+from .learner import Candidate, Learner, register_learner
 
 _Choice = Union[Term, tuple[Combination, int]]
 
@@ -51,7 +51,7 @@ class Uniform(Learner):
     @classmethod
     def make(cls, grammar: Grammar, limit: int, equivalence: Equivalence | None, seed: int) -> Learner:
         """See `Learner`."""
-        return distinct(cls(grammar, limit, seed, repeat=equivalence is None), equivalence)
+        return cls(grammar, limit, seed, repeat=equivalence is None)
 
     def __init__(self, grammar: Grammar, cost: int, seed: int = 0, repeat: bool = True) -> None:
         self.grammar, self.cost, self.seed, self.repeat = grammar, cost, seed, repeat

@@ -14,15 +14,16 @@ from worlds import search, tiny_images, tiny_network
 
 import sycam
 from sycam.errors import SycamError
-from sycam.job.job import find_grammar
+from sycam.job.job import Job, find_grammar
 from sycam.metrics.registry import Metric, metric
 from sycam.oracle import MetricOracle, TerminalCache
+from sycam.run.bench import Plan
 from sycam.run.problem import read_problem
 from sycam.search import Budget
 from sycam.search.goals import Cost, Drawn, Ranking, find_goals
 from sycam.search.stopping import SLACK
 from sycam.theory import CAM
-from sygus import Candidate, Enumerator, Equivalence, Solver, SygusError, read
+from sygus import LEARNERS, Candidate, Enumerator, Equivalence, Learner, Solver, SygusError, read, register_learner
 
 HEAD = """(set-logic ALL)(set-feature :oracles true)(set-feature :weights true)(declare-sort Map 0)(declare-fun gap (Map) Real)
 (declare-weight effort)(declare-weight risk :default 2)
@@ -318,3 +319,23 @@ def test_images_are_those_that_every_metric_can_be_asked_about(tmp_path):
     result = sycam.synthesize(tmp_path / "two.sy", None, tiny_network(), images, budget=10)
     assert result.counts["images_searched"] + result.counts["images_held_out"] == 11
     assert [goal["name"] for goal in result.goals] == ["average-drop", "iou"]
+
+
+def test_a_cost_comes_first_for_a_learner_that_is_in_order_of_cost_whatever_its_name(tmp_path):
+    path = tmp_path / "cheapest.sy"
+    path.write_text(f"{HEAD}(optimize-synth ((! (_ effort weight) :min)(! (gain weight) :max)))")
+    with pytest.raises(SycamError, match="the first goal is a cost, and the `learner` cvc5 is not in order of cost"):
+        Plan.read(Job.make(str(path), {"learner": "cvc5"}))
+    assert Plan.read(Job.make(str(path), {})).goals.order[0] == Cost("effort")
+
+    @register_learner("steady")
+    class Steady(Learner):
+        in_order_of_cost = True
+
+    try:
+        assert Plan.read(Job.make(str(path), {"learner": "steady"})).goals.order[0] == Cost("effort")
+        Steady.in_order_of_cost = False
+        with pytest.raises(SycamError, match="the `learner` steady is not in order of cost"):
+            Plan.read(Job.make(str(path), {"learner": "steady"}))
+    finally:
+        del LEARNERS["steady"]

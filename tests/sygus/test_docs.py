@@ -17,12 +17,12 @@ def test_example(number):
     code = "\n".join(line[4:] for line in BLOCKS[number].splitlines())
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
     assert run.returncode == 0, run.stderr
-    expected = (("3 (+ a a)", 3080), ("['a', 'b', '(hull a b)']", 1))[number]
+    expected = (("3 (+ a a)", 3080), ("['x', '(+ x x)']", 1), ("['a', 'b', '(hull a b)']", 1))[number]
     assert expected[0] in run.stdout and len(run.stdout.splitlines()) == expected[1]
 
 
 def test_there_are_examples():
-    assert len(BLOCKS) == 2
+    assert len(BLOCKS) == 3
     assert "[0, 6, 6, 150, 438, 7782]" in TEXT
 
 

@@ -20,7 +20,6 @@ FILE = '''
 from itertools import islice
 
 from sygus import Candidate, FindSynth, Learner, register_learner
-from sygus.learners.learner import distinct
 
 
 @register_learner("five-back")
@@ -32,7 +31,7 @@ class FiveBack(Learner):
 
     @classmethod
     def make(cls, grammar, limit, equivalence, seed):
-        return distinct(cls(grammar, limit), equivalence)
+        return cls(grammar, limit)
 
     def __iter__(self):
         yield from self.first

@@ -93,6 +93,7 @@ class Enumerator(Learner):
     """
 
     in_order_of_cost = True
+    of_classes = True
 
     @classmethod
     def make(cls, grammar: Grammar, limit: int, equivalence: Equivalence | None, seed: int) -> Learner:
