@@ -12,6 +12,7 @@ from sycam.theory import CAM, MAP
 from sycam.theory import evaluate as tensors
 from sygus import INT, REAL, Context, Enumerator, Equivalence, Input, Operator, Theory, Variable, read, read_term
 from sygus import theory as theories
+from sygus.constants import real
 from sygus.core import FUNCTIONS, CoreFunction, Sign, alike, apply, core_function
 from sygus.equivalence.abstraction import Abstraction
 from sygus.language.logics import logic
@@ -19,7 +20,7 @@ from sygus.semantics import exact, residues, scalars
 from sygus.solver import encode, smtlib
 from sygus.solver.process import Claim
 from sygus.solver.worker import Cvc5
-from sygus.terms import real, variable
+from sygus.terms import variable
 
 X, Y, D = (variable(name, REAL) for name in "xyd")
 INPUTS = {"A": Input("A", MAP, 2), "G": Input("G", MAP, 2), "w": Input("w", REAL, 1), "y": Input("y", REAL)}
