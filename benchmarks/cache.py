@@ -2,7 +2,7 @@
 
     python benchmarks/cache.py [--images 50] [--rounds 3] [--threads 1] [--data ../shared/data] [--wide 5000]
 
-MobileNetV2 at 224 x 224, the terminals of `gradient.sy` (A, G, y); times are of `TerminalCache` alone, network loaded and images
+MobileNetV2 at 224 x 224, the terminals of `gradient.sy` (A, G, y); times are of `gather` alone, network loaded and images
 read, each run a process of its own. "without" computes and keeps nothing; "first" computes and writes to an empty store; "second"
 finds all; "mapped" does so and holds nothing on the device. Files stay in the system's page cache between runs, as they do for a
 user who runs twice. RssAnon is memory that no file backs; RssFile are mapped pages, which the system drops when it needs them.
@@ -41,7 +41,7 @@ def once(given: argparse.Namespace, folder: str | None, resident: int | None) ->
 
     from sycam.images import load_images
     from sycam.network import load_network
-    from sycam.oracle import TerminalCache
+    from sycam.scoring import Batches, Wanted, gather
     from sycam.store import TerminalStore
 
     torch.set_num_threads(given.threads)
@@ -50,7 +50,7 @@ def once(given: argparse.Namespace, folder: str | None, resident: int | None) ->
     images = load_images(given.data / "imagenet", network.preprocessing, limit=given.images)
     store = TerminalStore(folder, 10**10) if folder else None
     before, start, cpu = memory(), time.perf_counter(), time.process_time()
-    cache = TerminalCache(network, images, NAMES, store=store, resident=resident)
+    cache = gather(network, images, Wanted(NAMES), Batches(resident=resident), store)
     found = {"seconds": time.perf_counter() - start, "cpu": time.process_time() - cpu}
     sums = [float(cache.values[name][i : i + 16].double().sum()) for name in cache.values for i in range(0, len(images), 16)]
     after = memory()
@@ -69,7 +69,7 @@ def wide(given: argparse.Namespace, folder: str) -> None:
     from sycam.images import ImageSet
     from sycam.metrics.registry import metric
     from sycam.network import Network, Preprocessing
-    from sycam.oracle import MetricOracle, TerminalCache
+    from sycam.scoring import MetricOracle, Wanted, gather
     from sycam.store import TerminalStore
 
     torch.set_num_threads(given.threads)
@@ -87,7 +87,7 @@ def wide(given: argparse.Namespace, folder: str) -> None:
     watcher = threading.Thread(target=watch)
     watcher.start()
     start = time.perf_counter()
-    cache = TerminalCache(network, images, ["G"], store=TerminalStore(folder, 10**11))
+    cache = gather(network, images, Wanted(["G"]), store=TerminalStore(folder, 10**11))
     gathered = time.perf_counter() - start
     maps, _ = MetricOracle(cache, metric("average-gain")).maps([find_cam("gradcam").term])
     evaluated = time.perf_counter() - start - gathered

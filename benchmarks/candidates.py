@@ -23,12 +23,11 @@ from torch import Tensor
 from sycam.cams import cam_from_text, contribution
 from sycam.embedded import images_csv
 from sycam.images import load_images
-from sycam.job.job import find_grammar
 from sycam.metrics.registry import metric
 from sycam.network import load_network
-from sycam.oracle import MetricOracle, TerminalCache
 from sycam.run.journal import Journal
 from sycam.run.problem import read_problem
+from sycam.scoring import MetricOracle, Wanted, gather
 from sycam.search import Budget, Policy, Ranking, Search, Tried, search
 from sygus import Candidate, Enumerator, Equivalence, Listed, Proportional, Solver, Term
 from sygus.constants import real
@@ -63,7 +62,7 @@ def made() -> Iterator[Candidate]:
 
 def in_the_loop(count: int, at_once: int) -> None:
     network = load_network("embedded")
-    cache = TerminalCache(network, load_images(images_csv(), network.preprocessing, limit=4), ["A", "G"])
+    cache = gather(network, load_images(images_csv(), network.preprocessing, limit=4), Wanted(["A", "G"]))
     oracle = RandomOracle(cache, metric("average-gain"))
     marks = [count // 10 * part for part in range(11)]
     held: dict[int, float] = {}
@@ -95,7 +94,7 @@ def in_the_loop(count: int, at_once: int) -> None:
 
 def proved_heatmaps(count: int) -> None:
     """What one class of proved heatmaps keeps, beside the enumerator's own."""
-    problem = read_problem(find_grammar("gradient"))
+    problem = read_problem("gradient")
     with Solver() as solver:
         equal = Equivalence(problem.context(), list(problem.inputs()), solver)
         terms = []

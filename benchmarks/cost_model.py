@@ -31,9 +31,9 @@ from sycam.job.job import find_grammar
 from sycam.metrics.registry import metric
 from sycam.network import Network, load_network
 from sycam.network.batching import images_at_once
-from sycam.oracle import MetricOracle, TerminalCache
-from sycam.oracle.units import UNITS, unit_of
 from sycam.run.problem import read_problem
+from sycam.scoring import MetricOracle, Wanted, gather
+from sycam.scoring.blocks import UNITS, unit_of
 from sygus import Term
 
 GRAMMAR = "gradient"
@@ -80,7 +80,7 @@ def measure(one: Configuration, images: ImageSet, terms: list[Term]) -> None:
     """One round of a configuration."""
     device, names = one.network.device, read_problem(find_grammar(GRAMMAR)).terminals
     start = clock(device)
-    oracle = MetricOracle(TerminalCache(one.network, images.select(slice(0, one.images)), names), metric("average-gain"))
+    oracle = MetricOracle(gather(one.network, images.select(slice(0, one.images)), Wanted(names)), metric("average-gain"))
     synchronize(device)
     one.seconds["terminals"].append(clock(device) - start)
     start = clock(device)
@@ -96,7 +96,7 @@ def measure(one: Configuration, images: ImageSet, terms: list[Term]) -> None:
 def distinct(network: Network, images: ImageSet, count: int) -> list[Term]:
     """The first classes of the grammar that are finite and differ from each other on the images, as the loop scores them."""
     found = first_classes(GRAMMAR, network, images, 8 * count)
-    oracle = MetricOracle(TerminalCache(network, images, read_problem(find_grammar(GRAMMAR)).terminals), metric("average-gain"))
+    oracle = MetricOracle(gather(network, images, Wanted(read_problem(GRAMMAR).terminals)), metric("average-gain"))
     maps, finite = oracle.maps(found)
     keys = oracle.signatures(maps)
     first = {key: place for place, key in reversed(list(enumerate(keys)))}

@@ -23,7 +23,7 @@ from sycam.metrics.query import Query
 from sycam.metrics.registry import metric
 from sycam.metrics.road import PERCENTILES
 from sycam.network import Network, Preprocessing
-from sycam.oracle import MetricOracle, TerminalCache
+from sycam.scoring import MetricOracle, Wanted, gather
 
 CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
 clock = time.perf_counter
@@ -94,9 +94,8 @@ def main() -> None:
         one = heatmaps[:1].cpu().numpy()
         theirs = seconds(lambda: ROADCombined(list(PERCENTILES))(images[:1], one, targets, network.model))
         print(f", pytorch-grad-cam {theirs:.3f} s: {theirs * given.images / road:.1f} x")
-    cache = TerminalCache(
-        network, ImageSet([str(i) for i in range(given.images)], pixels, torch.zeros(given.images).long()), ["G"]
-    )
+    images = ImageSet([str(i) for i in range(given.images)], pixels, torch.zeros(given.images).long())
+    cache = gather(network, images, Wanted(["G"]))
     terms = [cam_from_text("(gap G)").term]
     names = ("average-drop", "average-increase", "average-gain", "coherency", "adcc")
     oracle = MetricOracle(cache, [metric(name) for name in names])

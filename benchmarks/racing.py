@@ -30,7 +30,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from sycam.metrics.registry import Metric, metric
-from sycam.oracle import MetricOracle, Spent, TerminalCache
+from sycam.scoring import MetricOracle, Spent, Wanted, gather
 from sycam.search import Budget, Policy, Ranking, search
 from sycam.search.racing import Racing
 from sycam.search.state import Incumbent
@@ -123,14 +123,11 @@ def measure(args: argparse.Namespace) -> None:
     """Every score of every distinct candidate on every image, to a file."""
     from scoring import first_classes, subject
 
-    from sycam.job.job import find_grammar
     from sycam.run.problem import read_problem
 
     network, _, images = subject(args.model, args.device, args.images)
     terms = first_classes("gradient", network, images, args.candidates)
-    oracle = MetricOracle(
-        TerminalCache(network, images, read_problem(find_grammar("gradient")).terminals), [metric(name) for name in METRICS]
-    )
+    oracle = MetricOracle(gather(network, images, Wanted(read_problem("gradient").terminals)), [metric(name) for name in METRICS])
     maps, finite = oracle.maps(terms)
     first: dict[bytes, int] = {}
     like = [first.setdefault(key, place) for place, key in enumerate(oracle.signatures(maps))]

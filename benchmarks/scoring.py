@@ -8,7 +8,7 @@
 The candidates are the first classes that the enumerator finds in the grammar. Both sides answer the same question: the average
 gain of every candidate on every image, no candidate stopped early.
 
-sycam: `TerminalCache` and `MetricOracle`, from pixels to scores, the terminals' time included. pytorch-grad-cam: for each
+sycam: `gather` and `MetricOracle`, from pixels to scores, the terminals' time included. pytorch-grad-cam: for each
 candidate a `BaseCAM`, or where it uses `drop` an `AblationCAM`, whose `get_cam_weights` is that term in numpy; its heatmaps,
 then the masked images through the same network, at batch 1 and at the fastest of `--batches`. Its images are normalised
 beforehand, its plain probabilities come with its own forward pass, and its hooks are off during the masked passes. Time is CPU
@@ -40,11 +40,10 @@ from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 from torch import Tensor, nn
 
 from sycam.images import ImageSet, load_images
-from sycam.job.job import find_grammar
 from sycam.metrics.registry import metric
 from sycam.network import Network, load_network
-from sycam.oracle import MetricOracle, TerminalCache
 from sycam.run.problem import read_problem
+from sycam.scoring import MetricOracle, Wanted, gather
 from sygus import Enumerator, Equivalence, Solver, Term
 from sygus.terms import subterms
 
@@ -73,8 +72,8 @@ def subject(name: str, device: str, count: int) -> tuple[Network, nn.Module, Ima
 
 def first_classes(grammar: str, network: Network, images: ImageSet, count: int) -> list[Term]:
     """The first classes of the grammar, as a run would find them, but for those over `score`."""
-    problem = read_problem(find_grammar(grammar))
-    context, _ = problem.verified([TerminalCache(network, images, problem.terminals)])
+    problem = read_problem(grammar)
+    context, _ = problem.verified([gather(network, images, Wanted(problem.terminals))])
     with Solver() as solver:
         classes = Equivalence(context, problem.inputs(), solver)
         found = []
@@ -92,7 +91,7 @@ def ours(
     """Scores [C, N], the oracle, and the seconds that the terminals took."""
     start = clock(network.device)
     names = {name for term in terms for name in used(term)}
-    cache = TerminalCache(network, images, [name for name in read_problem(find_grammar(grammar)).terminals if name in names])
+    cache = gather(network, images, Wanted([name for name in read_problem(grammar).terminals if name in names]))
     oracle = MetricOracle(cache, metric("average-gain"), batch)
     synchronize(network.device)
     terminals = clock(network.device) - start

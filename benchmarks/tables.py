@@ -24,13 +24,12 @@ from typing import Any, NamedTuple
 import torch
 
 from sycam.cams import AnyCam, find_cams
-from sycam.comparison import compare
 from sycam.images import ImageSource
 from sycam.metrics.protocol import find_protocol
 from sycam.metrics.registry import METRICS, Metric
 from sycam.network import Network, load_network
 from sycam.run.result import interval
-from sycam.terminals import TerminalSettings
+from sycam.scoring.comparison import Request, compare
 
 DATA = Path(os.environ.get("SYCAM_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
 MANY = ("insertion", "deletion", "road", "infidelity")
@@ -103,7 +102,7 @@ def measure(given: argparse.Namespace) -> None:
         paths = {key: value if key == "masks" else DATA / value for key, value in setting.images.items()}
         pool = ImageSource(**paths).load(network.preprocessing, count, 0)
         start = time.perf_counter()
-        found = compare(cams, metrics, network, pool, None, settings=TerminalSettings(), optional=cams, protocol=protocol)
+        found = compare(Request(cams, metrics, optional=cams, protocol=protocol), network, pool)
         scores = {
             m.name: {c.name: interval(v, m) for c, v in zip(found.cams, found.scores[m.name], strict=True)} for m in metrics
         }

@@ -25,19 +25,21 @@ import time
 import torch
 from scoring import bare, cpu_name, first_classes, spread, subject
 
+from sycam.job import ScoringSpec
 from sycam.metrics.protocol import DEFAULT
 from sycam.metrics.registry import metric
 from sycam.network.batching import images_at_once
-from sycam.workers import Crew, RemoteCache, RemoteOracle
+from sycam.scoring import Wanted
+from sycam.workers import RemoteOracle, gather_on, open_pool
 
 
 class Workers:
     """`count` workers that hold the terminals, and one scoring by them."""
 
     def __init__(self, count: int, network, images, terms) -> None:
-        self.context = Crew(count).pool(network, DEFAULT)
+        self.context = open_pool(ScoringSpec(workers=count), network, DEFAULT)
         pool = self.context.__enter__()
-        self.oracle = RemoteOracle(RemoteCache(pool, network, images, ["A", "G", "y"]), metric("average-gain"))
+        self.oracle = RemoteOracle(gather_on(pool, network, images, Wanted(["A", "G", "y"])), metric("average-gain"))
         self.maps, _ = self.oracle.maps(terms)
         self.places = torch.arange(len(images))
 

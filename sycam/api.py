@@ -9,16 +9,16 @@ from torch import Tensor, nn
 
 from sycam.baselines import Baseline
 from sycam.cams import AnyCam, Cam, find_cam
-from sycam.comparison import compare
 from sycam.errors import SycamError
 from sycam.images import ImageSet
 from sycam.metrics.find import find_metric
 from sycam.metrics.protocol import DEFAULT, Protocol, find_protocol
 from sycam.metrics.registry import Metric
 from sycam.network import Network
-from sycam.oracle.metric_oracle import require_masks
 from sycam.run.given import under_protocol
 from sycam.run.result import Result, cam_heatmaps
+from sycam.scoring.comparison import Request, compare
+from sycam.scoring.scorer import require_masks
 from sycam.store import TerminalStore
 from sycam.terminals import TerminalSettings
 
@@ -119,7 +119,8 @@ def score(
     settings = settings or (cam.terminal_settings if isinstance(cam, Result) else None)
     asked = find_metric(metric)
     require_masks(asked, images)
-    found = compare([chosen], [asked], network, images, classes, settings=settings, protocol=chosen_protocol, store=store)
+    wanted = Request([chosen], [asked], settings or TerminalSettings(), protocol=chosen_protocol)
+    found = compare(wanted, network, images, classes, store=store)
     return found.scores[asked.name][0]
 
 

@@ -20,11 +20,11 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from sycam.cams import AnyCam
-    from sycam.comparison import Comparison
     from sycam.images import ImageSet
     from sycam.metrics.protocol import Protocol
     from sycam.metrics.registry import Metric
     from sycam.network import Network
+    from sycam.scoring.comparison import Comparison
 
 COLUMNS = 6
 """Metrics a table; more go into further tables."""
@@ -54,11 +54,11 @@ def score(
     console.show_tracebacks(output.traceback)
     from sycam.cams import GROUPS as CAM_GROUPS
     from sycam.cams import find_cams
-    from sycam.comparison import compare
     from sycam.metrics.find import find_metrics
     from sycam.metrics.protocol import find_protocol
     from sycam.run.given import check_labels, images_of
-    from sycam.workers import Crew, tabulate_on
+    from sycam.scoring.comparison import Request, compare
+    from sycam.workers import open_pool, tabulate_on
 
     from .watch import Counting
 
@@ -73,15 +73,12 @@ def score(
     labels = pool.labels if protocol.classes == "labelled" else None
     if any("*" in name or name == "all" for name in wanted):
         metrics = _possible(metrics, bool(pool.has_mask.any()))
+    asked = Request(named, metrics, terminals, {*named} - alone, protocol, scoring.on_error)
     shown = _Shown(metrics, network, pool, protocol, terminals, as_json)
     try:
-        workers = Crew(scoring.workers, scoring.ray).pool(network, protocol, console.warn)
-        with workers as crew, Counting(network, len(pool)) as counting:
-            found = compare(
-                    named, metrics, network, pool, labels, settings=terminals, optional={*named} - alone, protocol=protocol,
-                    on_error=scoring.on_error, store=store, on_batch=counting.step,
-                    by=None if crew is None else partial(tabulate_on, crew),
-                )  # fmt: skip
+        with open_pool(scoring, network, protocol, console.warn) as workers, Counting(network, len(pool)) as counting:
+            by = None if workers is None else partial(tabulate_on, workers)
+            found = compare(asked, network, pool, labels, on_batch=counting.step, store=store, by=by)
     except OracleError as error:
         if error.result.cams:
             shown.show(error.result)

@@ -21,7 +21,7 @@ from sycam.metrics.registry import Metric
 from sycam.network import Network
 from sycam.network.batching import batch_by_trying
 from sycam.network.reshape import Reshape
-from sycam.oracle import Failures, MetricOracle, TerminalCache
+from sycam.scoring import Failures, MetricOracle, Scorer, Wanted, gather
 from sycam.search import (
     Budget,
     Exact,
@@ -39,7 +39,7 @@ from sycam.search import (
 )
 from sycam.search.goals import Cost
 from sycam.store import TerminalStore
-from sycam.workers import Crew, Pool, RemoteCache, oracle_on
+from sycam.workers import Pool, RemoteOracle, gather_on, open_pool
 from sygus import Equivalence, Learner, Merge, Solver
 from sygus.constraints import ConstraintOracle, still_assumed
 from sygus.costs import Automaton
@@ -172,7 +172,6 @@ class Bench:
     workers: Pool | None = None
     warnings: list[str] = field(default_factory=list)
     merges: list[tuple[str, Merge]] = field(default_factory=list)
-    caches: list[TerminalCache] = field(init=False)
     rankings: list[Ranking] = field(init=False)
     failures: Failures = field(init=False)
     journal: Journal = field(init=False)
@@ -201,8 +200,7 @@ class Bench:
         bench.warn(*([plan.goals.note] if plan.goals.note else []), kept=False)
         bench.warn(*network.notes)
         with ExitStack() as stack:
-            crew = Crew(job.scoring.workers, job.scoring.ray)
-            bench.workers = stack.enter_context(crew.pool(network, plan.protocol, observer.warn))
+            bench.workers = stack.enter_context(open_pool(job.scoring, network, plan.protocol, observer.warn))
             with clock.phase("terminals"):
                 bench._gather(store)
             if job.output.out is not None:
@@ -221,7 +219,7 @@ class Bench:
         return self.rankings[0]
 
     @property
-    def scorers(self) -> list[MetricOracle]:
+    def scorers(self) -> list[Scorer]:
         """Of the first metric: on the images searched on, then on those held out."""
         return [ranking.scorer for ranking in self.rankings]
 
@@ -236,33 +234,34 @@ class Bench:
         """Terminals of all images, and what scores candidates on them."""
         job, problem, protocol = self.job, self.plan.problem, self.plan.protocol
         names = [*problem.terminals, *(["c"] if job.search.by_class else [])]
-        total, before, self.caches = len(self.images), 0, []
+        passes = Budget.parse(job.search.budget).most_passes(len(self.parts[0]))
+        scorers: list[Scorer] = []
+        total, before, metric = len(self.images), 0, self.plan.goals.metric
+        batch = job.scoring.batch
         for part in self.parts:
             labels = part.labels if protocol.classes == "labelled" else None
-            step = partial(_step, self.clock.observer, before, total)
+            wanted, step = Wanted(names, labels, job.terminals), partial(_step, self.clock.observer, before, total)
             if self.workers is None:
-                made = TerminalCache(self.network, part, names, labels, on_batch=step, settings=job.terminals, store=store)
+                cache = gather(self.network, part, wanted, store=store, on_batch=step)
+                batch = batch or batch_by_trying(self.network, part.pixels.shape[-2:], passes)
+                scorers.append(MetricOracle(cache, metric, batch, protocol))
             else:
-                made = RemoteCache(
-                    self.workers, self.network, part, names, labels, on_batch=step, settings=job.terminals, store=store
-                )
-            self.caches.append(made)
+                remote = gather_on(self.workers, self.network, part, wanted, store, step)
+                batch = batch or batch_by_trying(self.network, part.pixels.shape[-2:], passes)
+                scorers.append(RemoteOracle(remote, metric, batch, protocol))
             before += len(part)
-        passes = Budget.parse(job.search.budget).most_passes(len(self.parts[0]))
-        batch = job.scoring.batch or batch_by_trying(self.network, self.parts[0].pixels.shape[-2:], passes)
-        scorers = [oracle_on(cache, self.plan.goals.metric, batch, protocol) for cache in self.caches]
         self.rankings = [Ranking.of(self.plan.goals.order, scorer) for scorer in scorers]
 
     def _reason(self, solver: Solver) -> None:
         """What is proved of candidates, the known CAMs beside them, and where they come from."""
         problem, search, seed, relation = self.plan.problem, self.job.search, self.job.seed, "same heatmap"
-        context, dropped = problem.verified(self.caches)
+        context, dropped = problem.verified([scorer.cache for scorer in self.scorers])
         self.warn(*dropped)
         self.laws = ConstraintOracle(problem.laws, context, solver, seed) if problem.laws else None
         grammar = self.plan.goals.grammar(problem.problem)
         costs, groups = Automaton.of(grammar), []
         if search.by_class:
-            groups = class_groups(self.caches[0].classes, search.enough_images, seed)
+            groups = class_groups(self.scorers[0].cache.classes, search.enough_images, seed)
         with self.clock.phase("known CAMs"):
             self.known = known_rows(problem, self.scorers[0], self.laws, self.failures)
             start = best_known(self.known, self.goals, problem, costs, self.failures)
@@ -323,7 +322,7 @@ class Bench:
         if self.folder is not None:
             with self.clock.phase("writing"):
                 shown = 0 if result.answer.held_out is None else -1
-                self.folder.write(result, self.caches[shown])
+                self.folder.write(result, self.scorers[shown].cache)
 
     def delivered(self, result: Result) -> Result:
         """The result, once all is written.

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from sycam.errors import SycamError
 from sycam.metrics.registry import Metric
-from sycam.oracle import Failures
+from sycam.scoring import Failures
 from sycam.search import Incumbent, Ranking, Search
 from sycam.search.goals import Cost
 from sycam.store import Stored
@@ -48,7 +48,7 @@ def conclude(bench: Bench, found: Search) -> Result:
         verdict=verdict(rows, metric, search.by_class), goals=reached, warnings=bench.warnings, job=bench.job,
     )  # fmt: skip
     if search.by_class:
-        explained = [cache.classes.cpu() for cache in bench.caches]
+        explained = [scorer.cache.classes.cpu() for scorer in bench.scorers]
         result.by_class = described(found, own, rows, explained, bench.network.class_names, search.enough_images)
     return result
 
@@ -159,6 +159,6 @@ def _manifest(bench: Bench) -> dict[str, Any]:
         "precision": f"masked passes {network.precision}, terminals {dtype}, terms float64",
         "versions": {"python": platform.python_version(), **{name: version(name) for name in ("torch", "torchvision", "cvc5")}},
         "device": device,
-        "cache": sum((cache.stored for cache in bench.caches), Stored()).describe(),
+        "cache": sum((scorer.cache.stored for scorer in bench.scorers), Stored()).describe(),
         "workers": None if bench.workers is None else bench.workers.describe(),
     }

@@ -16,9 +16,9 @@ from sycam.errors import OracleError, SycamError
 from sycam.job import Group, Job, taken_together
 from sycam.job.job import OPTIONS, read_file
 from sycam.metrics.protocol import protocol_text
-from sycam.oracle import TerminalCache
 from sycam.pictures import explain_figure, gallery
 from sycam.report import write_report
+from sycam.scoring import Terminals
 
 from .result import Result, Row, cam_heatmaps
 
@@ -92,7 +92,7 @@ class RunFolder:
         with self.failures.open("a", encoding="utf-8") as log:
             log.write(f"{error}\n{error.details}\n\n" if error.details else f"{error}\n\n")
 
-    def write(self, result: Result, cache: TerminalCache) -> None:
+    def write(self, result: Result, cache: Terminals) -> None:
         """Everything but the journal, which was written as the run went.
 
         Args:
@@ -125,10 +125,11 @@ class RunFolder:
         text = json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False, default=str)
         (self.path / name).write_text(text + "\n", encoding="utf-8")
 
-    def _pictures(self, result: Result, cache: TerminalCache) -> list[dict[str, Any]]:
+    def _pictures(self, result: Result, cache: Terminals) -> list[dict[str, Any]]:
         """The gallery of the answer beside the best known CAMs, and an overlay of the answer for each image shown."""
         values = _shown_scores(result.answer)
-        shown = _spread(cache.labels_or_classes(), SHOWN)
+        labelled = cache.images.labels
+        shown = _spread(torch.where(labelled >= 0, labelled, cache.classes.cpu()), SHOWN)
         rows = [result.answer, *_best(result, 3)]
         images = cache.images.normalised(shown, result.network)
         heatmaps = cam_heatmaps(

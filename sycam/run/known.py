@@ -10,7 +10,7 @@ import sygus
 from sycam import cams as cam_names
 from sycam.cams import Cam
 from sycam.errors import OracleError
-from sycam.oracle import Failures, MetricOracle
+from sycam.scoring import Failures, Scorer
 from sycam.search import Incumbent, Ranking, SameHeatmap
 from sycam.search.goals import Drawn
 from sygus import Equivalence, Learner
@@ -31,7 +31,7 @@ class Known:
     lawful: bool = True
 
 
-def known_rows(problem: CamProblem, oracle: MetricOracle, laws: ConstraintOracle | None, failures: Failures) -> list[Known]:
+def known_rows(problem: CamProblem, oracle: Scorer, laws: ConstraintOracle | None, failures: Failures) -> list[Known]:
     """Every known CAM over the grammar's terminals, scored on the search images. One that breaks a law is not derived, and one on
     which the oracle fails is left out."""
     available = {"A", *problem.terminals}
@@ -48,9 +48,7 @@ def known_rows(problem: CamProblem, oracle: MetricOracle, laws: ConstraintOracle
     return rows
 
 
-def _scores(
-    cams: list[Cam], maps: Tensor, oracle: MetricOracle, failures: Failures
-) -> tuple[Tensor, dict[int, OracleError | None]]:
+def _scores(cams: list[Cam], maps: Tensor, oracle: Scorer, failures: Failures) -> tuple[Tensor, dict[int, OracleError | None]]:
     """Scores of CAMs on all images of the oracle, and of which CAMs there are none, by their places; see `Failures.attempt`."""
     parts = len(oracle.metric.parts)
 
@@ -114,7 +112,7 @@ def table_rows(
     best: Incumbent,
     problem: CamProblem,
     known: list[Known],
-    oracles: list[MetricOracle],
+    oracles: list[Scorer],
     heatmaps: SameHeatmap | None,
     failures: Failures,
     single: Incumbent | None = None,
@@ -158,7 +156,7 @@ def table_rows(
 
 
 def _held_out(
-    listed: list[Known], maps: Tensor, oracle: MetricOracle, failures: Failures
+    listed: list[Known], maps: Tensor, oracle: Scorer, failures: Failures
 ) -> tuple[Tensor | None, list[int], list[str]]:
     """Scores on held-out images of the answer, which is the first, and of the known CAMs on which the oracle does not fail; the
     places of these; and warnings about the others. No scores at all where it fails on the answer, or is asked no more."""

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from sycam.cams import Cam, contribution, terminal_variable
 from sycam.job.job import GrammarFile
-from sycam.oracle import TerminalCache
+from sycam.scoring import Terminals
 from sycam.search.goals import check_constraints
 from sycam.terminals import TERMINALS
 from sycam.theory import CAM, MAP
@@ -39,7 +39,7 @@ class CamProblem:
         """The terminals as variables, and A, which every heatmap is made of."""
         return [terminal_variable(name) for name in dict.fromkeys([*self.terminals, "A"])]
 
-    def verified(self, caches: Sequence[TerminalCache]) -> tuple[Context, list[str]]:
+    def verified(self, caches: Sequence[Terminals]) -> tuple[Context, list[str]]:
         """The context with those assumptions that hold on every image, and a warning for each that does not."""
         held: list[Term] = []
         warnings: list[str] = []

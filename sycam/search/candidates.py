@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from sycam.cams import Cam, contribution
-from sycam.oracle import MetricOracle
+from sycam.scoring import Scorer, signatures
 from sygus import Candidate, Equivalence, Merge, Proportional, Term, Undecided
 from sygus.constraints import ConstraintOracle
 
@@ -105,7 +105,7 @@ class Queue:
 
     def __init__(
         self, learner: Iterator[Candidate], laws: ConstraintOracle | None, at_once: int, limit: int | None,
-        similar: Similar | None, scorer: MetricOracle, seed: int,
+        similar: Similar | None, scorer: Scorer, seed: int,
     ) -> None:  # fmt: skip
         self._learner, self._laws, self._at_once, self._limit = learner, laws, at_once, limit
         self._like, self._scorer = similar, scorer
@@ -277,7 +277,7 @@ class Screen:
             candidates on other images.
     """
 
-    def __init__(self, scorer: MetricOracle, heatmaps: SameHeatmap | None, images: bool = True) -> None:
+    def __init__(self, scorer: Scorer, heatmaps: SameHeatmap | None, images: bool = True) -> None:
         self._scorer, self._heatmaps = scorer, heatmaps
         self._seen: dict[bytes, int] | None = {} if images else None
 
@@ -287,7 +287,7 @@ class Screen:
         if not batch:
             return [], torch.empty(0), tried
         maps, finite = self._scorer.maps([one.candidate.term for one in batch])
-        keys = self._scorer.signatures(maps)
+        keys = signatures(maps)
         kept = []
         for index, one in enumerate(batch):
             if not bool(finite[index].all()):

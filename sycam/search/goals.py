@@ -14,7 +14,7 @@ from torch import Tensor
 from sycam.errors import OracleError, SycamError
 from sycam.metrics.find import find_metric
 from sycam.metrics.registry import Metric
-from sycam.oracle import Failures, MetricOracle
+from sycam.scoring import Failures, Scorer
 from sygus import Grammar, Problem, Term
 from sygus.errors import nearest
 from sygus.language.problem import Goal as FileGoal
@@ -206,10 +206,10 @@ class Ranking:
     """
 
     goals: Sequence[Goal]
-    scorers: Sequence[MetricOracle]
+    scorers: Sequence[Scorer]
 
     @classmethod
-    def of(cls, goals: Sequence[Goal], scorer: MetricOracle) -> Ranking:
+    def of(cls, goals: Sequence[Goal], scorer: Scorer) -> Ranking:
         """The goals with what measures them on the images of `scorer`, the first metric's; all count their passes together."""
         others = [goal for goal in goals if isinstance(goal, Metric) and goal is not scorer.metric]
         return cls(goals, [scorer, *(scorer.of(metric) for metric in others)])
@@ -262,11 +262,11 @@ class Ranking:
         return failures.once(lambda: self.compare(drawn, marks, places))
 
     @property
-    def scorer(self) -> MetricOracle:
+    def scorer(self) -> Scorer:
         """That of the first metric, with which the loop scores."""
         return self.scorers[0]
 
-    def scorer_of(self, metric: Metric) -> MetricOracle:
+    def scorer_of(self, metric: Metric) -> Scorer:
         """What measures `metric`."""
         return next(scorer for scorer in self.scorers if scorer.metric is metric)
 

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from sycam.interrupt import Interrupt
-from sycam.oracle import Failures, MetricOracle
+from sycam.scoring import Failures, Scorer
 from sygus import Candidate, Learner
 from sygus.constraints import ConstraintOracle
 
@@ -107,7 +107,7 @@ def _affordable(learner: Learner, goals: Ranking, state: Search) -> Iterator[Can
     return itertools.takewhile(lambda one: any(group.affords(one.cost) for group in state.groups), learner)
 
 
-def _ended(state: Search, scorer: MetricOracle, budget: Budget, failures: Failures | None) -> str | None:
+def _ended(state: Search, scorer: Scorer, budget: Budget, failures: Failures | None) -> str | None:
     """Why the search ends here, or None while it may go on."""
     if failures is not None and failures.given_up is not None:
         return "an error of the oracle"
@@ -162,7 +162,7 @@ def _compared(
     )
 
 
-def _witness(scorer: MetricOracle, values: Tensor, group: Group, incumbent: Incumbent) -> None:
+def _witness(scorer: Scorer, values: Tensor, group: Group, incumbent: Incumbent) -> None:
     """Notes the image of the group on which a beaten candidate loses most; of a metric that is no mean over images, no image
     alone shows a loss."""
     if not scorer.metric.is_mean:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from sycam.errors import OracleError
 from sycam.metrics.registry import Metric
-from sycam.oracle import Drawable, Failures, MetricOracle
+from sycam.scoring import Drawable, Failures, Scorer
 
 from .groups import Group, doubling, union
 
@@ -115,7 +115,7 @@ class Scored:
 
 
 def score_in_stages(
-    oracle: MetricOracle,
+    oracle: Scorer,
     maps: Tensor,
     plan: Plan,
     cams: Sequence[Drawable] | None = None,
@@ -211,7 +211,7 @@ def _best_possible(metric: Metric, values: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _ask(
-    oracle: MetricOracle,
+    oracle: Scorer,
     maps: Tensor,
     candidates: Tensor,
     images: Tensor,

@@ -1,8 +1,6 @@
-"""Scoring on several devices and machines: images are shared out in units, and each worker keeps the terminals of its own."""
+"""Scoring on several devices and machines: images are shared out in blocks, and each worker keeps the terminals of its own."""
 
-from .compare import tabulate_on
-from .crew import Crew
-from .oracle import RemoteCache, RemoteOracle, oracle_on
-from .pool import Pool
+from .pool import Pool, open_pool
+from .remote import RemoteOracle, RemoteTerminals, gather_on, tabulate_on
 
-__all__ = ["Crew", "Pool", "RemoteCache", "RemoteOracle", "oracle_on", "tabulate_on"]
+__all__ = ["Pool", "RemoteOracle", "RemoteTerminals", "gather_on", "open_pool", "tabulate_on"]

@@ -1,67 +1,30 @@
-"""Several workers that share units of images: who holds which, and what becomes of it when one ends."""
+"""Several workers that share blocks of images: who holds which, and what becomes of it when one ends."""
 
 from __future__ import annotations
 
+import os
+import sys
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Protocol, TypeVar
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import torch
 
 from sycam.errors import SycamError
 from sycam.interrupt import held_back
+from sycam.job import ScoringSpec
+from sycam.metrics.protocol import Protocol as MetricProtocol
+from sycam.network import Network
 
-from .message import Answer, Job, Key, pack_parts, unpack_answers, unpack_error
+from .tasks import Answer, Key, Task, describe_network, pack_parts, unpack_answers, unpack_error
+from .transports import Cluster, Died, Handle, Local, Transport
 
 RESTARTS = 1
 """How often a worker that ended is started again before the others take its images."""
-OUT_OF_MEMORY = 75
-"""Exit status of a worker that has too little memory for what it was asked."""
 DEATHS = 4
 """How many workers may end over the same images."""
-
-
-class Died(Exception):
-    """A worker has ended; the words say how."""
-
-
-class Worker(Protocol):
-    """One worker, wherever it runs. It answers each message, in order."""
-
-    name: str
-
-    def send(self, message: bytes) -> None:
-        """Raises `Died`."""
-
-    def receive(self) -> bytes:
-        """The next answer; raises `Died`."""
-
-    def interrupt(self) -> None:
-        """Asks it to leave the message that it is at."""
-
-    def close(self) -> None:
-        """Ends it."""
-
-
-W = TypeVar("W", bound=Worker)
-
-
-class Transport(Protocol[W]):
-    """Where workers run."""
-
-    count: int
-    where: str
-
-    def start(self, number: int) -> W | None:
-        """A new worker; None where there is no room for another."""
-
-    def options(self, number: int) -> dict[str, object]:
-        """The device and the threads of that worker."""
-
-    def wait(self, workers: Sequence[W]) -> list[W]:
-        """Those that have answered or ended, at least one."""
-
-    def close(self) -> None:
-        """Ends what it began."""
 
 
 @dataclass(eq=False)
@@ -69,10 +32,10 @@ class _Slot:
     """The place of one worker."""
 
     number: int
-    worker: Worker | None
+    worker: Handle | None
     ready: bool = False
-    queue: deque[tuple[int, Job]] = field(default_factory=deque)
-    at: list[tuple[int | None, Job]] = field(default_factory=list)  # what it was sent and has not answered
+    queue: deque[tuple[int, Task]] = field(default_factory=deque)
+    at: list[tuple[int | None, Task]] = field(default_factory=list)  # what it was sent and has not answered
     stale: bool = False  # nobody waits for that any more
     held: set[Key] = field(default_factory=set)
     deaths: int = 0
@@ -83,18 +46,18 @@ class Pool:
 
     Args:
         transport: where they run.
-        start: the job with which each begins; its head gets the transport's `options`.
+        start: the task with which each begins; its head gets the transport's `options`.
         on_warning: told in one line of each worker that ends.
 
-    A worker that ends is started again once; after that the others take its units. Either way these are computed anew, and what
+    A worker that ends is started again once; after that the others take its blocks. Either way these are computed anew, and what
     it was asked is asked again, so no answer is lost, and none depends on it.
     """
 
-    def __init__(self, transport: Transport[Any], start: Job, on_warning: Callable[[str], None] = lambda text: None) -> None:
+    def __init__(self, transport: Transport[Any], start: Task, on_warning: Callable[[str], None] = lambda text: None) -> None:
         self._transport, self._start, self._warn = transport, start, on_warning
         self._slots = [_Slot(number, transport.start(number)) for number in range(transport.count)]
         self._owners: dict[Key, _Slot] = {}
-        self._holds: dict[Key, Job] = {}
+        self._holds: dict[Key, Task] = {}
 
     def __enter__(self) -> Pool:
         return self
@@ -118,36 +81,36 @@ class Pool:
             slot.worker = None
         self._transport.close()
 
-    def hold(self, jobs: Sequence[Job], on_answer: Callable[[int], None] = lambda place: None) -> list[Answer]:
-        """The answers to `hold` jobs, whose units the workers share from now on; `on_answer` is told the place of each."""
-        for job in jobs:
-            assert job.unit is not None
-            self._holds[job.unit] = job
-            self._owners[job.unit] = self._lightest(job.unit)
-        return self.ask(jobs, together=False, on_answer=on_answer)
+    def hold(self, tasks: Sequence[Task], on_answer: Callable[[int], None] = lambda place: None) -> list[Answer]:
+        """The answers to `hold` tasks, whose blocks the workers share from now on; `on_answer` is told the place of each."""
+        for task in tasks:
+            assert task.block is not None
+            self._holds[task.block] = task
+            self._owners[task.block] = self._lightest(task.block)
+        return self.ask(tasks, together=False, on_answer=on_answer)
 
     def ask(
-        self, jobs: Sequence[Job], *, together: bool = True, on_answer: Callable[[int], None] = lambda place: None
+        self, tasks: Sequence[Task], *, together: bool = True, on_answer: Callable[[int], None] = lambda place: None
     ) -> list[Answer]:
-        """An answer for each job, in order.
+        """An answer for each task, in order.
 
         Args:
-            jobs: with a unit, for the worker that holds it; without, for whoever is free.
-            together: whether a worker gets all its jobs in one message.
-            on_answer: told the place of each job that was answered.
+            tasks: with a block, for the worker that holds it; without, for whoever is free.
+            together: whether a worker gets all its tasks in one message.
+            on_answer: told the place of each task that was answered.
 
         Raises:
-            SycamError: of the first job that failed; or workers end again and again over the same job.
+            SycamError: of the first task that failed; or workers end again and again over the same task.
         """
         answers: dict[int, Answer] = {}
-        free: deque[tuple[int, Job]] = deque()
+        free: deque[tuple[int, Task]] = deque()
         for slot in self._slots:
             slot.queue.clear()
-        for place, job in enumerate(jobs):
-            job.deaths = 0
-            (free if job.unit is None else self._owners[job.unit].queue).append((place, job))
+        for place, task in enumerate(tasks):
+            task.deaths = 0
+            (free if task.block is None else self._owners[task.block].queue).append((place, task))
         try:
-            while len(answers) < len(jobs):
+            while len(answers) < len(tasks):
                 for slot in self._living:
                     if not slot.at:
                         with held_back():
@@ -164,7 +127,7 @@ class Pool:
                 if slot.stale and slot.ready and slot.worker is not None:
                     slot.worker.interrupt()
             raise
-        found = [answers[place] for place in range(len(jobs))]
+        found = [answers[place] for place in range(len(tasks))]
         for answer in found:
             _raise_failure(answer)
         return found
@@ -173,35 +136,35 @@ class Pool:
     def _living(self) -> list[_Slot]:
         return [slot for slot in self._slots if slot.worker is not None]
 
-    def _lightest(self, unit: Key) -> _Slot:
-        """Who has the fewest images of the unit's set."""
+    def _lightest(self, block: Key) -> _Slot:
+        """Who has the fewest images of the block's set."""
         images = dict.fromkeys(self._living, 0)
         for other, owner in self._owners.items():
-            if other[0] == unit[0] and other != unit and owner in images:
+            if other[0] == block[0] and other != block and owner in images:
                 images[owner] += len(self._holds[other].head["names"])
         return min(self._living, key=images.__getitem__)
 
-    def _send(self, slot: _Slot, free: deque[tuple[int, Job]], together: bool) -> None:
+    def _send(self, slot: _Slot, free: deque[tuple[int, Task]], together: bool) -> None:
         """The next message to an idle worker: first what it needs in order to answer."""
         assert slot.worker is not None
-        missing = next((j.unit for _, j in slot.queue if j.unit not in slot.held and j is not self._holds[j.unit]), None)  # type: ignore[index]
-        jobs: list[tuple[int | None, Job]]
+        missing = next((j.block for _, j in slot.queue if j.block not in slot.held and j is not self._holds[j.block]), None)  # type: ignore[index]
+        tasks: list[tuple[int | None, Task]]
         if not slot.ready:
             if not slot.queue and not free:
                 return
             start = self._start
-            jobs = [(None, Job(start.do, {**start.head, **self._transport.options(slot.number)}, start.tensors))]
+            tasks = [(None, Task(start.do, {**start.head, **self._transport.options(slot.number)}, start.tensors))]
         elif missing is not None:
-            jobs = [(None, self._holds[missing])]
+            tasks = [(None, self._holds[missing])]
         elif slot.queue:
-            jobs = [slot.queue.popleft() for _ in range(len(slot.queue) if together else 1)]
+            tasks = [slot.queue.popleft() for _ in range(len(slot.queue) if together else 1)]
         elif free:
-            jobs = [free.popleft()]
+            tasks = [free.popleft()]
         else:
             return
-        slot.at, slot.stale = jobs, False
+        slot.at, slot.stale = tasks, False
         try:
-            slot.worker.send(pack_parts({}, [job for _, job in jobs]))
+            slot.worker.send(pack_parts({}, [task for _, task in tasks]))
         except Died as death:
             self._lost(slot, str(death), free)
 
@@ -209,7 +172,7 @@ class Pool:
         busy = {slot.worker: slot for slot in self._living if slot.at and slot.worker is not None}
         return [busy[worker] for worker in self._transport.wait(list(busy))] if busy else []
 
-    def _receive(self, slot: _Slot, free: deque[tuple[int, Job]]) -> list[tuple[int, Answer]]:
+    def _receive(self, slot: _Slot, free: deque[tuple[int, Task]]) -> list[tuple[int, Answer]]:
         """Answers that someone waits for."""
         assert slot.worker is not None
         try:
@@ -220,40 +183,40 @@ class Pool:
         sent, stale = slot.at, slot.stale
         slot.at, slot.stale = [], False
         wanted = []
-        for place, job in reversed(sent[len(answers) :]):  # someone interrupted the worker
+        for place, task in reversed(sent[len(answers) :]):  # someone interrupted the worker
             if place is not None and not stale:
-                (free if job.unit is None else slot.queue).appendleft((place, job))
-        for (place, job), answer in zip(sent, answers, strict=False):
+                (free if task.block is None else slot.queue).appendleft((place, task))
+        for (place, task), answer in zip(sent, answers, strict=False):
             failed = "error" in answer.head or "bug" in answer.head
-            if job.do == "start" and not failed:
+            if task.do == "start" and not failed:
                 slot.ready = True
-            elif job.do == "hold" and not failed:
-                assert job.unit is not None
-                slot.held.add(job.unit)
-                job.deaths = 0
+            elif task.do == "hold" and not failed:
+                assert task.block is not None
+                slot.held.add(task.block)
+                task.deaths = 0
             if place is None:
                 _raise_failure(answer)
             elif not stale:
                 wanted.append((place, answer))
         return wanted
 
-    def _lost(self, slot: _Slot, how: str, free: deque[tuple[int, Job]]) -> None:
-        """Another worker in the place of one that ended, or its units to the others."""
+    def _lost(self, slot: _Slot, how: str, free: deque[tuple[int, Task]]) -> None:
+        """Another worker in the place of one that ended, or its blocks to the others."""
         assert slot.worker is not None
         name, stale = slot.worker.name, slot.stale
         slot.worker.close()
         slot.deaths += 1
-        units = [unit for unit, owner in self._owners.items() if owner is slot]
-        images = sum(len(self._holds[unit].head["names"]) for unit in units)
+        blocks = [block for block, owner in self._owners.items() if owner is slot]
+        images = sum(len(self._holds[block].head["names"]) for block in blocks)
         sent, slot.at, slot.stale, slot.ready, slot.worker = slot.at, [], False, False, None
         slot.held.clear()
-        for place, job in reversed(sent):
-            job.deaths += 1
-            if job.deaths >= DEATHS:
+        for place, task in reversed(sent):
+            task.deaths += 1
+            if task.deaths >= DEATHS:
                 raise SycamError(f"{DEATHS} workers ended over the same images, the last as {name} {how}: give them more memory, "
                                  "or use fewer workers or a smaller --batch")  # fmt: skip
             if place is not None and not stale:
-                (free if job.unit is None else slot.queue).appendleft((place, job))
+                (free if task.block is None else slot.queue).appendleft((place, task))
         if slot.deaths <= RESTARTS:
             slot.worker = self._transport.start(slot.number)
         if slot.worker is not None:
@@ -262,11 +225,11 @@ class Pool:
         if not self._living:
             raise SycamError(f"{name} {how}, and it was the last worker: give them more memory, or use fewer workers")
         self._warn(f"{name} {how}: the others take its {images} images and compute their terminals anew")
-        for unit in units:
-            self._owners[unit] = self._lightest(unit)
-        for place, job in slot.queue:
-            assert job.unit is not None
-            self._owners[job.unit].queue.append((place, job))
+        for block in blocks:
+            self._owners[block] = self._lightest(block)
+        for place, task in slot.queue:
+            assert task.block is not None
+            self._owners[task.block].queue.append((place, task))
         slot.queue.clear()
 
 
@@ -275,3 +238,42 @@ def _raise_failure(answer: Answer) -> None:
         raise RuntimeError(f"in a worker:\n{answer.head['bug']}")
     if "error" in answer.head:
         raise unpack_error(answer.head["error"])
+
+
+AUTO = "auto"
+
+
+@contextmanager
+def open_pool(
+    spec: ScoringSpec, network: Network, protocol: MetricProtocol, on_warning: Callable[[str], None] = lambda text: None
+) -> Iterator[Pool | None]:
+    """The workers that a run asks for, which end with the block; None for this process alone.
+
+    Args:
+        spec: `workers`, a number, or "auto" for one a CUDA device or one a CPU thread; `ray`, the address of a Ray cluster.
+        network, protocol: with which they score.
+        on_warning: told in one line of each worker that ends, and of those that found no room.
+
+    Raises:
+        SycamError: they cannot be had, or cannot make the network.
+    """
+    if spec.workers is None and spec.ray is None:
+        yield None
+        return
+    described, tensors = describe_network(network)
+    head = {
+        "network": described, "protocol": asdict(protocol), "folder": os.getcwd(), "path": [p or os.getcwd() for p in sys.path],
+    }  # fmt: skip
+    count = _count(spec, network.device)
+    transport = Local(count or 1, network.device) if spec.ray is None else Cluster(spec.ray, count, network.device)
+    if transport.missing:
+        on_warning(f"{transport.missing} workers found no room in the Ray cluster: {transport.count} do the work")
+    with Pool(transport, Task("start", head, tensors), on_warning) as pool:
+        yield pool
+
+
+def _count(spec: ScoringSpec, device: torch.device) -> int | None:
+    """How many workers, where the Ray cluster does not say it."""
+    if spec.workers == AUTO and spec.ray is None:
+        return torch.cuda.device_count() if device.type == "cuda" else torch.get_num_threads()
+    return None if spec.workers in (None, AUTO) else int(spec.workers)

@@ -8,10 +8,9 @@ import textwrap
 import pytest
 import torch
 from referees import IMAGES, Case, make_case
-from worlds import first_candidates, tiny_images, tiny_network
+from worlds import first_candidates, gathered, tiny_images, tiny_network
 
 from sycam.cli import main
-from sycam.oracle import TerminalCache
 from sycam.store import TerminalStore
 
 
@@ -73,7 +72,7 @@ def open_store(folder, warned):
 @pytest.fixture(scope="module")
 def candidates():
     """The first classes of gradient.sy on a network on which (positive y) does not hold, so that they serve any."""
-    return first_candidates(TerminalCache(tiny_network(), tiny_images(), ["A", "G", "y"]), 150)
+    return first_candidates(gathered(tiny_network(), tiny_images(), ["A", "G", "y"]), 150)
 
 
 @pytest.fixture(scope="module")

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import torch
-from worlds import tiny_images, tiny_network
+from worlds import gathered, tiny_images, tiny_network
 
-from sycam.oracle import TerminalCache
 from sycam.store import shard
 
 NAMES = ["G", "y", "drop"]
@@ -13,7 +12,7 @@ NONE = {"full": 0, "tail": 0, "backward": 0}
 
 
 def gather(store, images=None, names=NAMES, network=None, **options):
-    return TerminalCache(network or tiny_network(), tiny_images() if images is None else images, names, store=store, **options)
+    return gathered(network or tiny_network(), tiny_images() if images is None else images, names, store=store, **options)
 
 
 def same(cache, other, places=slice(None)):

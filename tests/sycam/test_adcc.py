@@ -6,13 +6,13 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from queries import net, query_of, redraw_brightness
-from worlds import search, tiny_images, tiny_network
+from worlds import gathered, search, tiny_images, tiny_network
 
 from sycam.cams import cam_from_text, find_cam
 from sycam.errors import SycamError
 from sycam.metrics.coherency import harmonic
 from sycam.metrics.registry import metric
-from sycam.oracle import MetricOracle, TerminalCache
+from sycam.scoring import MetricOracle
 from sycam.search.budget import Budget
 from sycam.search.stopping import Contest, Plan, score_in_stages
 from sygus import Candidate
@@ -74,7 +74,7 @@ def test_a_query_of_bare_heatmaps_says_what_it_lacks():
 def test_the_oracle_redraws_each_candidate_on_its_own_masked_image(text):
     network, images = tiny_network(), tiny_images(5)
     terms = [cam_from_text(text).term, cam_from_text("(gap A)").term]
-    cache = TerminalCache(network, images, ["A", "G", "drop"])
+    cache = gathered(network, images, ["A", "G", "drop"])
     oracle = MetricOracle(cache, [metric("average-drop"), metric("coherency")], batch=3)
     maps, _ = oracle.maps(terms)
     drop, coherent = oracle.score_each(maps, torch.arange(5), terms)
@@ -97,7 +97,7 @@ def test_the_oracle_redraws_each_candidate_on_its_own_masked_image(text):
 
 def test_a_baseline_is_redrawn_too():
     network, images = tiny_network(), tiny_images(3)
-    cache = TerminalCache(network, images, [])
+    cache = gathered(network, images, [])
     oracle = MetricOracle(cache, metric("coherency"))
     fake = find_cam("Fake-CAM")
     maps = torch.ones(1, 3, 16, 16)
@@ -111,7 +111,7 @@ def test_a_baseline_is_redrawn_too():
 @pytest.mark.parametrize("name", ["adcc", "adcc-of-means"])
 def test_a_search_finds_what_brute_force_finds(name):
     network, images = tiny_network(), tiny_images(10)
-    cache = TerminalCache(network, images, ["A", "G"])
+    cache = gathered(network, images, ["A", "G"])
     texts = [
         "(gap A)",
         "(gap G)",
@@ -133,7 +133,7 @@ def test_a_search_finds_what_brute_force_finds(name):
 
 def test_bounds_on_parts_reject_early_and_only_what_cannot_win():
     network, images = tiny_network(), tiny_images(40)
-    cache = TerminalCache(network, images, ["A", "G"])
+    cache = gathered(network, images, ["A", "G"])
     terms = [cam_from_text(text).term for text in ("(gap A)", "(gap G)", "(m* A G)", "(gmin G)", "(mneg G)")]
     oracle = MetricOracle(cache, metric("adcc-of-means"), batch=32)
     maps = oracle.maps(terms)[0]

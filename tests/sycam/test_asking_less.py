@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from worlds import first_candidates, search, tiny_images, tiny_network
+from worlds import first_candidates, gathered, search, tiny_images, tiny_network
 
 import sycam
 from sycam.cams import cam_from_text
@@ -12,16 +12,16 @@ from sycam.cli.console import asked_text
 from sycam.errors import SycamError
 from sycam.job import Job
 from sycam.metrics.registry import metric
-from sycam.oracle import MetricOracle, TerminalCache
-from sycam.oracle.metric_oracle import _leaders
 from sycam.run.observe import Observer
+from sycam.scoring import MetricOracle
+from sycam.scoring.oracle import _leaders
 from sycam.search import Budget, Exact, Policy, Racing, Similar
 from sycam.search.candidates import Queue
 from sygus import Candidate
 
 
 def world(name="average-drop", network=3, images=12):
-    cache = TerminalCache(tiny_network(network), tiny_images(images, seed=network), ["A", "G", "y"])
+    cache = gathered(tiny_network(network), tiny_images(images, seed=network), ["A", "G", "y"])
     return MetricOracle(cache, metric(name), batch=16)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from worlds import tiny_images, tiny_network
+from worlds import gathered, tiny_images, tiny_network
 
 from sycam.cams import cam_from_text
 from sycam.errors import SycamError
@@ -12,13 +12,13 @@ from sycam.metrics.registry import metric
 from sycam.network import batching, load_network
 from sycam.network.batching import batch_by_trying, fastest, images_at_once
 from sycam.network.precision import computing_in
-from sycam.oracle import MetricOracle, TerminalCache
+from sycam.scoring import MetricOracle
 
 TEXTS = ["(gap G)", "(gap (m* A G))", "(m* A (mrelu G))", "(/ (gap (m* A G)) (gap A))"]
 
 
 def scores(network, batch):
-    oracle = MetricOracle(TerminalCache(network, tiny_images(12), ("A", "G")), metric("average-gain"), batch=batch)
+    oracle = MetricOracle(gathered(network, tiny_images(12), ("A", "G")), metric("average-gain"), batch=batch)
     return oracle.score(oracle.maps([cam_from_text(text).term for text in TEXTS])[0], torch.arange(12))
 
 

@@ -10,14 +10,14 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from worlds import search, tiny_images, tiny_network
+from worlds import gathered, search, tiny_images, tiny_network
 
 import sycam
 from sycam.cams import by_class, cam_from_text, find_cam, of_class
 from sycam.errors import OracleError, SycamError
 from sycam.metrics.registry import metric
-from sycam.oracle import Failures, MetricOracle, TerminalCache
 from sycam.run.by_class import decomposed
+from sycam.scoring import Failures, MetricOracle
 from sycam.search import Budget
 from sycam.search.goals import Cost, Ranking
 from sycam.search.groups import image_classes
@@ -145,7 +145,7 @@ TEXTS = ["(gap G)", "(gap A)", "(gap (m* A G))", "(gstd A)", "(* (gap G) (gap A)
 def world():
     """A cache of 24 images of four classes, and some terms."""
     images = tiny_images(24, seed=5)
-    cache = TerminalCache(tiny_network(3), images, ["A", "G", "y", "c"], images.labels)
+    cache = gathered(tiny_network(3), images, ["A", "G", "y", "c"], images.labels)
     terms = [cam_from_text(text).term for text in TEXTS]
     return cache, [Candidate(term, term.size) for term in sorted(terms, key=lambda term: term.size)]
 
@@ -249,7 +249,7 @@ def test_a_branch_that_is_not_taken_does_not_spoil_a_heatmap():
     wild = cam_from_text(f"(ite (> (- {overflow} {overflow}) 0.0) (gap A) (gap G))").term
     joined = by_class({0: wild}, cam_from_text("(gap A)").term)
     images = tiny_images(8)
-    cache = TerminalCache(tiny_network(2), images, ["A", "G", "c"], images.labels)
+    cache = gathered(tiny_network(2), images, ["A", "G", "c"], images.labels)
     maps, finite = MetricOracle(cache, metric("iou")).maps([joined, wild])
     assert finite[0].tolist() == [bool(one) or label != 0 for one, label in zip(finite[1], images.labels.tolist(), strict=True)]
     assert not finite[1].any()

@@ -10,15 +10,15 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from worlds import search, tiny_images, tiny_network
+from worlds import gathered, search, tiny_images, tiny_network
 
 import sycam
 from sycam.errors import SycamError
 from sycam.job.job import Job, find_grammar
 from sycam.metrics.registry import Metric, metric
-from sycam.oracle import MetricOracle, TerminalCache
 from sycam.run.bench import Plan
 from sycam.run.problem import read_problem
+from sycam.scoring import MetricOracle
 from sycam.search import Budget
 from sycam.search.goals import Cost, Drawn, Ranking, find_goals
 from sycam.search.stopping import SLACK
@@ -155,7 +155,7 @@ def ranked(order, cache, batch=None):
 @pytest.mark.parametrize("name", SETS)
 @pytest.mark.parametrize("world", [3, 4])
 def test_the_answer_is_the_lexicographic_best(candidates, name, world):
-    cache = TerminalCache(tiny_network(world), tiny_images(12, seed=world), ["A", "G", "y"])
+    cache = gathered(tiny_network(world), tiny_images(12, seed=world), ["A", "G", "y"])
     expected, values = brute_force(candidates, SETS[name], cache)
     oracle, ranking = ranked(SETS[name], cache)
     found = search(iter(candidates), oracle, None, Budget(), ranking=ranking, at_once=20, seed=5).incumbent
@@ -168,7 +168,7 @@ def test_the_answer_is_the_lexicographic_best(candidates, name, world):
 @given(world=st.integers(0, 5), images=st.integers(2, 20), seed=st.integers(0, 99), at_once=st.integers(1, 40),
        name=st.sampled_from(sorted(SETS)))  # fmt: skip
 def test_stopping_early_changes_no_tie(candidates, world, images, seed, at_once, name):
-    cache = TerminalCache(tiny_network(world), tiny_images(images, seed=world), ["A", "G", "y"])
+    cache = gathered(tiny_network(world), tiny_images(images, seed=world), ["A", "G", "y"])
     some = candidates[:50]
     expected, _ = brute_force(some, SETS[name], cache)
     oracle, ranking = ranked(SETS[name], cache)
@@ -177,7 +177,7 @@ def test_stopping_early_changes_no_tie(candidates, world, images, seed, at_once,
 
 
 def test_some_are_still_rejected_early(candidates):
-    cache = TerminalCache(tiny_network(3), tiny_images(40, seed=3), ["A", "G", "y"])
+    cache = gathered(tiny_network(3), tiny_images(40, seed=3), ["A", "G", "y"])
     order = (metric("iou"), metric("average-drop"))
     expected, _ = brute_force(candidates, order, cache)
     oracle, ranking = ranked(order, cache)
@@ -187,7 +187,7 @@ def test_some_are_still_rejected_early(candidates):
 
 
 def test_a_cost_that_goes_first_ends_the_search(candidates):
-    cache = TerminalCache(tiny_network(3), tiny_images(8, seed=3), ["A", "G", "y"])
+    cache = gathered(tiny_network(3), tiny_images(8, seed=3), ["A", "G", "y"])
     oracle, ranking = ranked((Cost("size"), metric("iou")), cache)
     found = search(iter(candidates), oracle, None, Budget(), ranking=ranking, at_once=8)
     assert found.stopped_by == "every term that can win was tried"
@@ -196,7 +196,7 @@ def test_a_cost_that_goes_first_ends_the_search(candidates):
 
 
 def test_a_cheaper_term_beats_a_better_start_where_the_cost_goes_first(candidates):
-    cache = TerminalCache(tiny_network(3), tiny_images(8, seed=3), ["A", "G", "y"])
+    cache = gathered(tiny_network(3), tiny_images(8, seed=3), ["A", "G", "y"])
     by_metric = search(iter(candidates), MetricOracle(cache, metric("iou")), None, Budget()).incumbent
     order = (Cost("size"), metric("iou"))
     oracle, ranking = ranked(order, cache)
@@ -209,7 +209,7 @@ def test_a_cheaper_term_beats_a_better_start_where_the_cost_goes_first(candidate
 
 
 def test_ties_within_the_slack_do_not_add_up():
-    cache = TerminalCache(tiny_network(), tiny_images(2), ["A"])
+    cache = gathered(tiny_network(), tiny_images(2), ["A"])
     _, ranking = ranked((metric("average-gain"), Cost("size")), cache)
     maps, marks, cost = torch.zeros(1, 2, 8, 8), None, 100
     for step in range(50):
@@ -222,7 +222,7 @@ def test_ties_within_the_slack_do_not_add_up():
 def test_further_metrics_are_asked_only_where_those_before_tie(candidates):
     asked = []
     spy = Metric("spy", lambda query: asked.extend(query.names) or query.o, "high", (0.0, 1.0))
-    cache = TerminalCache(tiny_network(3), tiny_images(12, seed=3), ["A", "G", "y"])
+    cache = gathered(tiny_network(3), tiny_images(12, seed=3), ["A", "G", "y"])
     oracle, ranking = ranked((metric("average-drop"), spy), cache)
     tried = []
     search(iter(candidates), oracle, None, Budget(), ranking=ranking, on_batch=lambda _, batch: tried.extend(batch))
@@ -230,7 +230,7 @@ def test_further_metrics_are_asked_only_where_those_before_tie(candidates):
 
 
 def test_a_start_is_compared_by_all_goals(candidates):
-    cache = TerminalCache(tiny_network(3), tiny_images(12, seed=3), ["A", "G", "y"])
+    cache = gathered(tiny_network(3), tiny_images(12, seed=3), ["A", "G", "y"])
     order = (COARSE, Cost("size"))
     oracle, ranking = ranked(order, cache)
     first = search(iter(candidates), oracle, None, Budget(), ranking=ranking).incumbent

@@ -5,13 +5,12 @@ from __future__ import annotations
 import sqlite3
 
 import pytest
-from worlds import tiny_images, tiny_network
+from worlds import gathered, tiny_images, tiny_network
 
 import sycam
 from sycam.cams import cam_from_text, known_cams
 from sycam.errors import SycamError
 from sycam.job.job import find_grammar
-from sycam.oracle import TerminalCache
 from sycam.run.problem import read_problem
 from sygus import Solver, SygusError
 from sygus.constraints import ConstraintOracle
@@ -55,7 +54,7 @@ def test_only_lawful_candidates_are_scored(run):
         assert "laws.sy:4" in reason
         assert " where " in reason
     with Solver() as solver:
-        cache = TerminalCache(tiny_network(3), tiny_images(12, seed=3), problem.terminals)
+        cache = gathered(tiny_network(3), tiny_images(12, seed=3), problem.terminals)
         again = ConstraintOracle(problem.laws, problem.verified([cache])[0], solver, seed=99)
         for _, status, *_, term in tried:
             if status == "accepted":

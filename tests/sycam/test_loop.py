@@ -10,11 +10,11 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from worlds import search, tiny_images, tiny_network
+from worlds import gathered, search, tiny_images, tiny_network
 
 from sycam.errors import SycamError
 from sycam.metrics.registry import Metric, metric
-from sycam.oracle import MetricOracle, TerminalCache
+from sycam.scoring import MetricOracle
 from sycam.search import Budget
 from sycam.search.groups import Witnesses, doubling
 from sygus import Candidate
@@ -35,7 +35,7 @@ def brute_force(candidates, oracle):
 
 @pytest.mark.parametrize("name", ["average-gain", "average-drop", "average-increase", "pointing", "energy-pointing", "iou"])
 def test_the_answer_is_that_of_brute_force(candidates, name):
-    cache = TerminalCache(tiny_network(3), tiny_images(12, seed=3), ["A", "G", "y"])
+    cache = gathered(tiny_network(3), tiny_images(12, seed=3), ["A", "G", "y"])
     expected = brute_force(candidates, MetricOracle(cache, metric(name)))
     found = search(iter(candidates), MetricOracle(cache, metric(name), batch=16), None, Budget(), at_once=20, seed=5)
     assert found.incumbent.score == pytest.approx(expected[1], abs=1e-6)
@@ -48,7 +48,7 @@ def test_the_answer_is_that_of_brute_force(candidates, name):
     batch=st.integers(1, 40), name=st.sampled_from(["average-drop", "iou", "average-gain"]),
 )  # fmt: skip
 def test_batches_orders_and_seeds_change_no_answer(candidates, network, images, seed, at_once, batch, name):
-    cache = TerminalCache(tiny_network(network), tiny_images(images, seed=network), ["A", "G", "y"])
+    cache = gathered(tiny_network(network), tiny_images(images, seed=network), ["A", "G", "y"])
     some = candidates[:60]
     expected = brute_force(some, MetricOracle(cache, metric(name)))
     found = search(iter(some), MetricOracle(cache, metric(name), batch), None, Budget(), at_once=at_once, seed=seed)
@@ -56,7 +56,7 @@ def test_batches_orders_and_seeds_change_no_answer(candidates, network, images, 
 
 
 def test_exact_saves_passes_and_rejects_only_what_cannot_win(candidates):
-    cache = TerminalCache(tiny_network(3), tiny_images(40, seed=3), ["A", "G", "y"])
+    cache = gathered(tiny_network(3), tiny_images(40, seed=3), ["A", "G", "y"])
     oracle, tried = MetricOracle(cache, metric("iou")), []
     found = search(iter(candidates), oracle, None, Budget(), at_once=8, on_batch=lambda _, batch: tried.extend(batch))
     assert found.rejected_early > 10
@@ -73,14 +73,14 @@ def test_exact_saves_passes_and_rejects_only_what_cannot_win(candidates):
 
 
 def test_an_unbounded_metric_rejects_nothing_early(candidates):
-    cache = TerminalCache(tiny_network(), tiny_images(), ["A", "G", "y"])
+    cache = gathered(tiny_network(), tiny_images(), ["A", "G", "y"])
     mine = Metric("mine", lambda query: query.o * 5 - 3, "high", (float("-inf"), float("inf")))
     found = search(iter(candidates[:40]), MetricOracle(cache, mine), None, Budget())
     assert found.rejected_early == 0
 
 
 def test_a_start_is_only_replaced_by_something_better(candidates):
-    cache = TerminalCache(tiny_network(3), tiny_images(12, seed=3), ["A", "G", "y"])
+    cache = gathered(tiny_network(3), tiny_images(12, seed=3), ["A", "G", "y"])
     best = search(iter(candidates), MetricOracle(cache, metric("average-gain")), None, Budget()).incumbent
     again = search(iter(candidates), MetricOracle(cache, metric("average-gain")), best, Budget())
     assert again.incumbent is best
@@ -88,7 +88,7 @@ def test_a_start_is_only_replaced_by_something_better(candidates):
 
 
 def test_budgets_and_target_stop_it(candidates):
-    cache = TerminalCache(tiny_network(), tiny_images(), ["A", "G", "y"])
+    cache = gathered(tiny_network(), tiny_images(), ["A", "G", "y"])
 
     def run(budget, **options):
         return search(iter(candidates), MetricOracle(cache, metric("average-drop")), None, budget, at_once=10, **options)
@@ -103,7 +103,7 @@ def test_budgets_and_target_stop_it(candidates):
 
 
 def test_an_interrupt_keeps_the_best_so_far(candidates):
-    cache = TerminalCache(tiny_network(), tiny_images(), ["A", "G", "y"])
+    cache = gathered(tiny_network(), tiny_images(), ["A", "G", "y"])
 
     def learner():
         yield from candidates[:30]
@@ -118,7 +118,7 @@ def test_an_interrupt_keeps_the_best_so_far(candidates):
 def test_terms_that_are_not_finite_and_terms_seen_before(candidates):
     from sycam.cams import cam_from_text
 
-    cache = TerminalCache(tiny_network(), tiny_images(), ["A", "G", "y"])
+    cache = gathered(tiny_network(), tiny_images(), ["A", "G", "y"])
     texts = ["(exp (* 1000000.0 (gap A)))", "(gap G)", "(* 4.0 (gap G))", "(gap A)"]
     tried = []
     found = search(
@@ -173,7 +173,7 @@ def test_an_interrupt_in_a_weak_reference_s_callback_ends_the_search(candidates,
                 del gone
             yield candidate
 
-    oracle = MetricOracle(TerminalCache(tiny_network(3), tiny_images(6, seed=3), ["A", "G", "y"]), metric("average-drop"))
+    oracle = MetricOracle(gathered(tiny_network(3), tiny_images(6, seed=3), ["A", "G", "y"]), metric("average-drop"))
     found = search(learner(), oracle, None, Budget(), at_once=4)
     assert found.stopped_by == "interrupted"
     assert len(taken) < len(candidates)

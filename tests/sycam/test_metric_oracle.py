@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 import torch
-from worlds import tiny_images, tiny_network
+from worlds import gathered, tiny_images, tiny_network
 
 from sycam.cams import cam_from_text
 from sycam.errors import SycamError
 from sycam.heatmap import post
 from sycam.metrics.registry import METRICS, Metric, metric
-from sycam.oracle import MetricOracle, TerminalCache
+from sycam.scoring import MetricOracle, signatures
 from sycam.terminals import View
 
 TEXTS = ["(gap G)", "(gap (m* A G))", "(m* A (mrelu G))", "(m* A G)", "(/ (gap (m* A G)) (gap A))", "(softmax (gap G))", "drop"]
@@ -18,7 +18,7 @@ TEXTS = ["(gap G)", "(gap (m* A G))", "(m* A (mrelu G))", "(m* A G)", "(/ (gap (
 
 def make(names=("A", "G", "drop"), count=12, **options):
     network, images = tiny_network(), tiny_images(count)
-    cache = TerminalCache(network, images, names, batch=5)
+    cache = gathered(network, images, names, batch=5)
     return network, images, cache, options
 
 
@@ -97,9 +97,9 @@ def test_equal_heatmaps_of_an_image_share_one_pass():
     assert oracle.spent.shared >= 36
     assert torch.equal(values[0], values[1])
     assert torch.equal(values[0], values[3])
-    signatures = oracle.signatures(maps)
-    assert len(set(signatures[:4])) == 1
-    assert signatures[4] != signatures[0]
+    keys = signatures(maps)
+    assert len(set(keys[:4])) == 1
+    assert keys[4] != keys[0]
 
 
 def test_never_more_passes_than_candidates_times_images():
@@ -146,7 +146,7 @@ def test_out_of_memory_halves_the_batch_and_loses_nothing(monkeypatch):
 
 
 def test_masks_are_asked_for():
-    cache = TerminalCache(tiny_network(), tiny_images(4, masks=False), ["A"])
+    cache = gathered(tiny_network(), tiny_images(4, masks=False), ["A"])
     with pytest.raises(SycamError, match=r"'iou' needs a mask or boxes on every image; 4 of 4 have none, first image-0.png"):
         MetricOracle(cache, metric("iou"))
 
@@ -164,7 +164,7 @@ def test_a_metric_of_the_users_own_is_asked_the_same_way():
 def test_a_cache_of_some_images_is_the_cache_of_those_images():
     network, images, cache, _ = make()
     places = torch.tensor([3, 8])
-    part, direct = cache.select(places), TerminalCache(network, images.select(places), ["A", "G", "drop"])
+    part, direct = cache.select(places), gathered(network, images.select(places), ["A", "G", "drop"])
     for name in ("A", "G", "drop"):
         torch.testing.assert_close(part.values[name], direct.values[name])
     assert torch.equal(part.classes, direct.classes)
@@ -175,4 +175,4 @@ def test_terminals_that_are_not_finite_name_the_image():
     with torch.no_grad():
         network.model.classifier[2].weight[:] = 1e38
     with pytest.raises(SycamError, match="NaN|infinite"):
-        TerminalCache(network, images, ["G"])
+        gathered(network, images, ["G"])

@@ -10,16 +10,15 @@ from contextlib import contextmanager
 import pytest
 import torch
 from queries import bright_query
-from worlds import tiny_images, tiny_network
+from worlds import compared, tiny_images, tiny_network
 
 from sycam import synthesize
 from sycam.cams import find_cam
-from sycam.comparison import compare
 from sycam.errors import OracleError, SycamError
 from sycam.metrics.plugin import load_oracle
 from sycam.metrics.registry import metric
-from sycam.oracle import Failures, MetricOracle
 from sycam.plugins.limit import OutOfTime, time_limit
+from sycam.scoring import Failures, MetricOracle
 
 # --- failures in this process ---------------------------------------------------------------------------------------------
 
@@ -136,8 +135,8 @@ def test_a_metric_that_fails_on_one_cam_loses_nothing_else(write, action):
     metrics = [metric("iou"), load_oracle(f"{path}:mine"), metric("average-gain")]
     cams = [find_cam("gradcam"), find_cam("LayerCAM"), find_cam("fakecam"), find_cam("randomcam")]
     network, images = tiny_network(), tiny_images()
-    alone = compare(cams, [metric("iou"), load_oracle(f"{path}:kept"), metric("average-gain")], network, images)
-    found = compare(cams, metrics, network, images, on_error="skip")
+    alone = compared(cams, [metric("iou"), load_oracle(f"{path}:kept"), metric("average-gain")], network, images)
+    found = compared(cams, metrics, network, images, on_error="skip")
     assert [cam.name for cam in found.cams] == [cam.name for cam in alone.cams]
     assert [(cam.name, name) for cam, name, _ in found.failed] == [("Fake-CAM", "mine")]
     assert "on image-" in found.failed[0][2] or "asked about image-" in found.failed[0][2]
@@ -146,7 +145,7 @@ def test_a_metric_that_fails_on_one_cam_loses_nothing_else(write, action):
     assert found.scores["mine"][2].isnan().all()
     assert torch.equal(found.scores["mine"][[0, 1, 3]], alone.scores["kept"][[0, 1, 3]])
     with pytest.raises(OracleError) as info:
-        compare(cams, metrics, network, images)
+        compared(cams, metrics, network, images)
     partial = info.value.result
     assert [cam.name for cam in partial.cams] == ["Grad-CAM", "LayerCAM", "Fake-CAM"]  # the last was not reached
     for name in ("iou", "average-gain"):
@@ -167,9 +166,9 @@ def test_a_table_stops_at_once_and_keeps_the_images_before(write):
         mine.passes = 0
     """)
     cams, network, images = [find_cam("gradcam"), find_cam("LayerCAM")], tiny_network(), tiny_images()
-    everything = compare(cams, [metric("iou")], network, images).scores["iou"]
+    everything = compared(cams, [metric("iou")], network, images).scores["iou"]
     with pytest.raises(OracleError, match=r"mine.py:6: ValueError: not this one; asked about image-9.png$") as info, few_jobs(4):
-        compare(cams, [metric("iou"), load_oracle(f"{path}:mine")], network, images)
+        compared(cams, [metric("iou"), load_oracle(f"{path}:mine")], network, images)
     found = info.value.result
     assert torch.equal(found.scores["iou"][:, :10], everything[:, :10])
     assert found.scores["iou"][:, 10:].isnan().all()

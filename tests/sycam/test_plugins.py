@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 from queries import bright_query
-from worlds import tiny_images, tiny_network
+from worlds import gathered, tiny_images, tiny_network
 
 from sycam import synthesize
 from sycam.cams import find_cam
@@ -21,7 +21,7 @@ from sycam.metrics.find import find_metric, find_metrics
 from sycam.metrics.plugin import load_oracle
 from sycam.metrics.probe import probe
 from sycam.metrics.registry import metric
-from sycam.oracle import MetricOracle, TerminalCache
+from sycam.scoring import MetricOracle
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 DOCS = Path(__file__).parents[2] / "docs" / "oracles.md"
@@ -208,11 +208,11 @@ def test_a_process_of_its_own_sees_all_of_a_query(write):
     apart, here = load_oracle(f"{path}:Mine"), load_oracle(f"{path}:Mine", isolate=False)
     assert (apart.redraws, apart.curves) == (True, ("insertion",))
     images, network = tiny_images(), tiny_network()
-    cache = TerminalCache(network, images, ["G"])
+    cache = gathered(network, images, ["G"])
     cams = [find_cam("gradcam").term, find_cam("LayerCAM").term]
     found = []
     for boxes in (None, [torch.tensor([[0.0, 1, 2 + place, 3]]) for place in range(len(images))]):
-        cache.images = replace(images, boxes=boxes) if boxes else images
+        cache = replace(cache, images=replace(images, boxes=boxes) if boxes else images)
         for each in (apart, replace(here, needs_masks=True), replace(apart, needs_masks=True)):
             oracle = MetricOracle(cache, each)
             found.append(oracle.score(oracle.maps(cams)[0], torch.arange(len(images)), cams))

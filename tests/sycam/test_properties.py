@@ -10,17 +10,18 @@ import torch
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from torch import nn
-from worlds import search, tiny_images
+from worlds import gathered, held, search, tiny_images
 
+from sycam.job import ScoringSpec
 from sycam.metrics.find import find_metric
 from sycam.metrics.protocol import DEFAULT
 from sycam.metrics.registry import Metric, metric
 from sycam.network import Network, Preprocessing
-from sycam.oracle import MetricOracle, TerminalCache
 from sycam.run.problem import read_problem
+from sycam.scoring import MetricOracle
 from sycam.search import Budget
 from sycam.search.groups import image_classes
-from sycam.workers import Crew, RemoteCache, RemoteOracle
+from sycam.workers import RemoteOracle, open_pool
 from sygus import Enumerator, Equivalence, Solver
 
 METRICS = [
@@ -110,7 +111,7 @@ def test_exact_is_brute_force(every_term, solver, tmp_path_factory, text, networ
     file.write_text(text)
     problem, measured = read_problem(file), find_metric(name)
     pool = tiny_images(images, seed=seed)
-    cache = TerminalCache(small_network(network), pool, problem.terminals, pool.labels % 3)
+    cache = gathered(small_network(network), pool, problem.terminals, pool.labels % 3)
     context, _ = problem.verified([cache])
     terms = [term for level in every_term(problem.target.grammar, 4).values() for term in level]
     terms = [term for term in terms if term.sort == problem.target.result][:400]
@@ -165,7 +166,7 @@ def bench():
 def pools():
     """The same network on one worker and on three."""
     network = small_network(1)
-    with Crew(1).pool(network, DEFAULT) as one, Crew(3).pool(network, DEFAULT) as three:
+    with open_pool(ScoringSpec(workers=1), network, DEFAULT) as one, open_pool(ScoringSpec(workers=3), network, DEFAULT) as three:
         yield network, [one, three]
 
 
@@ -178,10 +179,10 @@ def test_any_number_of_workers_finds_what_one_process_finds(pools, solver, tmp_p
     problem, measured, (network, crews) = read_problem(file), find_metric(name), pools
     pool = tiny_images(images, seed=seed)
     given = (network, pool, problem.terminals, pool.labels % 3)
-    alone = MetricOracle(TerminalCache(*given), measured)
+    alone = MetricOracle(gathered(*given), measured)
     context, _ = problem.verified([alone.cache])
     found = []
-    for oracle in (alone, *(RemoteOracle(RemoteCache(crew, *given), measured) for crew in crews)):
+    for oracle in (alone, *(RemoteOracle(held(crew, *given), measured) for crew in crews)):
         learner = Enumerator(problem.target.grammar, Equivalence(context, problem.inputs(), solver), 4)
         best = search(iter(learner), oracle, None, Budget(candidates=60), seed=seed).incumbent
         found.append(best and (best.term, best.score, best.values.nan_to_num(nan=-1).tolist(), best.candidate))

@@ -6,13 +6,14 @@ import time
 
 import pytest
 import torch
-from worlds import tiny_images, tiny_network
+from worlds import gathered, held, tiny_images, tiny_network
 
 from sycam.cams import cam_from_text
+from sycam.job import ScoringSpec
 from sycam.metrics.protocol import DEFAULT
 from sycam.metrics.registry import metric
-from sycam.oracle import MetricOracle, TerminalCache
-from sycam.workers import Crew, RemoteCache, RemoteOracle
+from sycam.scoring import MetricOracle
+from sycam.workers import RemoteOracle, open_pool
 
 ray = pytest.importorskip("ray", reason="Ray is not installed: pip install 'sycam[ray]'")
 
@@ -42,11 +43,11 @@ def test_a_cluster_of_two_nodes_gives_the_bits_of_one_process_and_so_does_what_i
         maps, finite = oracle.maps(terms, places)
         return [maps, finite, *oracle.score_each(maps, places, terms)]
 
-    expected = scored(MetricOracle(TerminalCache(network, images, NAMES), metrics))
-    with Crew(None, cluster.address).pool(network, DEFAULT, warnings.append) as pool:
+    expected = scored(MetricOracle(gathered(network, images, NAMES), metrics))
+    with open_pool(ScoringSpec(ray=cluster.address), network, DEFAULT, warnings.append) as pool:
         names = [slot.worker.name for slot in pool._slots]
         assert len(pool) == 2 and len({name.split()[3] for name in names}) == 2, names
-        oracle = RemoteOracle(RemoteCache(pool, network, images, NAMES), metrics)
+        oracle = RemoteOracle(held(pool, network, images, NAMES), metrics)
         assert all(torch.equal(a, b) for a, b in zip(scored(oracle), expected, strict=True))
         assert not warnings
         other = next(node for node in cluster.worker_nodes)

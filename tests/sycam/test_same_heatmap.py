@@ -8,7 +8,7 @@ import sqlite3
 import pytest
 import torch
 from torch import nn
-from worlds import search, tiny_images, tiny_network
+from worlds import gathered, search, tiny_images, tiny_network
 
 import sycam
 from sycam.cams import cam_from_text, find_cam
@@ -16,8 +16,8 @@ from sycam.heatmap import NORMS, SCALE_FREE, post
 from sycam.job.job import find_grammar
 from sycam.metrics.registry import metric
 from sycam.network import Network, Preprocessing
-from sycam.oracle import MetricOracle, TerminalCache
 from sycam.run.problem import read_problem
+from sycam.scoring import MetricOracle
 from sycam.search import Budget
 from sycam.search.candidates import SameHeatmap
 from sygus import Candidate, Equivalence, Solver
@@ -27,7 +27,7 @@ HUGE = "1" + "0" * 200 + ".0"
 
 @pytest.fixture(scope="module")
 def cache():
-    return TerminalCache(tiny_network(3), tiny_images(12, seed=3), ["A", "G", "y"])
+    return gathered(tiny_network(3), tiny_images(12, seed=3), ["A", "G", "y"])
 
 
 @pytest.fixture
@@ -195,7 +195,7 @@ def test_A_is_an_input_of_the_relation_though_no_grammar_names_it(tmp_path):
     path.write_text(HEAD.format(uniform="") + ONE.format(start="(gap M)"))
     problem = read_problem(path)
     assert problem.terminals == ["G"]
-    cache = TerminalCache(tiny_network(), tiny_images(4), problem.terminals)
+    cache = gathered(tiny_network(), tiny_images(4), problem.terminals)
     context, warnings = problem.verified([cache])
     assert [v.name for v in problem.inputs()] == ["G", "A"]
     assert context.inputs["A"].level == 2

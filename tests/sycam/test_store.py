@@ -13,14 +13,14 @@ import pytest
 import torch
 from stores import NAMES, NONE, files, gather, passes, same
 from torch import nn
-from worlds import tiny_images, tiny_network
+from worlds import gathered, tiny_images, tiny_network
 
 import sycam
 from sycam.errors import Unavailable
 from sycam.metrics.registry import metric
 from sycam.network import Network, Preprocessing
-from sycam.oracle import MetricOracle, TerminalCache
-from sycam.oracle.column import Column
+from sycam.scoring import MetricOracle
+from sycam.scoring.gathering import Column
 from sycam.store import shelf
 from sycam.terminals import TERMINALS, register_terminal
 from sygus import read_term
@@ -183,10 +183,10 @@ def test_values_are_mapped_and_not_loaded(open_store):
     pixels = torch.randint(0, 256, (80, 3, 48, 48), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
     images = sycam.ImageSet([f"{i}" for i in range(80)], pixels, torch.zeros(80, dtype=torch.int64))
     whole = 2 * 80 * 64 * 48 * 48 * 4  # A and G: 94 MB
-    TerminalCache(wide, images, ["G"], store=open_store(), resident=0)
+    gathered(wide, images, ["G"], store=open_store(), resident=0)
     gc.collect()
     before = anonymous()
-    cache = TerminalCache(wide, images, ["G"], store=open_store(), resident=0)
+    cache = gathered(wide, images, ["G"], store=open_store(), resident=0)
     sums = [float(cache.values[name][start : start + 8].sum()) for name in ("A", "G") for start in range(0, 80, 8)]
     shuffled = float(cache.values["A"][torch.arange(0, 80, 9)].sum())
     assert anonymous() - before < whole / 8

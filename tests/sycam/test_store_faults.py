@@ -13,10 +13,9 @@ import pytest
 import torch
 from safetensors.torch import load, save
 from stores import NAMES, NONE, files, gather, passes, same
-from worlds import tiny_images, tiny_network
+from worlds import gathered, tiny_images, tiny_network
 
 from sycam.errors import SycamError
-from sycam.oracle import TerminalCache
 from sycam.store import TerminalStore, shard, shelf
 from sycam.store import store as store_module
 
@@ -87,8 +86,8 @@ def computing(folder, ready, images, seed=0):
     """A process of its own that fills the store, in small files; one image a batch, for larger ones round each in its own way."""
     torch.set_num_threads(1)
     shelf.FILE_BYTES = 2000
-    cache = TerminalCache(tiny_network(seed), images, NAMES, store=TerminalStore(folder, 10**9), batch=1, resident=0)
-    same(cache, TerminalCache(tiny_network(seed), images, NAMES, batch=1))
+    cache = gathered(tiny_network(seed), images, NAMES, store=TerminalStore(folder, 10**9), batch=1, resident=0)
+    same(cache, gathered(tiny_network(seed), images, NAMES, batch=1))
     ready.set()
 
 

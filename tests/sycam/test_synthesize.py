@@ -8,13 +8,13 @@ import sqlite3
 import cvc5
 import pytest
 import torch
-from worlds import tiny_images, tiny_network
+from worlds import gathered, tiny_images, tiny_network
 
 import sycam
 from sycam.cams import find_cams
 from sycam.errors import SycamError
 from sycam.metrics.registry import metric
-from sycam.oracle import MetricOracle, TerminalCache
+from sycam.scoring import MetricOracle
 from sygus import SygusError
 
 
@@ -200,7 +200,7 @@ def test_undecided_queries_can_be_written(tmp_path):
 def test_a_labelled_class_is_explained_when_asked():
     network, images = tiny_network(), tiny_images(12)
     cam = find_cams("gradcam")
-    cache = TerminalCache(network, images, ["G"], images.labels)
+    cache = gathered(network, images, ["G"], images.labels)
     expected = MetricOracle(cache, metric("average-gain"))
     values = sycam.score(cam[0], "average-gain", network, images, classes=images.labels)
     torch.testing.assert_close(values, expected.score(expected.maps([cam[0].term])[0], torch.arange(12))[0])

@@ -9,14 +9,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from worlds import tiny_images, tiny_network
+from worlds import compared, gathered, tiny_images, tiny_network
 
 import sycam
 from sycam.cams import find_cams
-from sycam.comparison import compare
 from sycam.errors import SycamError
 from sycam.metrics.registry import metric
-from sycam.oracle import TerminalCache
 from sycam.terminals import TerminalSettings, View
 
 GRAMMAR = """(set-logic ALL)(declare-sort Map 0)(declare-fun gap (Map) Real)(declare-fun m* (Map Map) Map)
@@ -45,9 +43,9 @@ def test_equal_settings_give_equal_values_and_others_differ():
     network, images = tiny_network(), tiny_images(6)
     settings = TerminalSettings(seed=5, noise_samples=2, shap_orderings=3)
     names = ["G_noise", "shap", "score_noise"]
-    cache = TerminalCache(network, images, names, batch=4, settings=settings)
-    again = TerminalCache(network, images, names, batch=2, settings=TerminalSettings(5, noise_samples=2, shap_orderings=3))
-    other = TerminalCache(network, images, names, settings=TerminalSettings(6, noise_samples=2, shap_orderings=3))
+    cache = gathered(network, images, names, batch=4, settings=settings)
+    again = gathered(network, images, names, batch=2, settings=TerminalSettings(5, noise_samples=2, shap_orderings=3))
+    other = gathered(network, images, names, settings=TerminalSettings(6, noise_samples=2, shap_orderings=3))
     for name in names:
         torch.testing.assert_close(again.values[name], cache.values[name], rtol=0, atol=1e-5)
         assert not torch.allclose(other.values[name], cache.values[name], atol=1e-4), name
@@ -90,9 +88,9 @@ def test_a_comparison_says_how_far_shap_is_sampled():
     settings = TerminalSettings(shap_orderings=8)
     view = View(network, images.normalised(slice(None), network), settings=settings)
     share = view["shap_error"].abs().amax(1) / view["shap"].abs().amax(1)
-    found = compare(find_cams("SHAP-CAM"), [metric("iou")], network, images, settings=settings)
+    found = compared(find_cams("SHAP-CAM"), [metric("iou")], network, images, settings=settings)
     assert found.shap_error == pytest.approx(float(share.median())) and found.shap_error > 0
-    assert compare(find_cams("Grad-CAM"), [metric("iou")], network, images).shap_error is None
+    assert compared(find_cams("Grad-CAM"), [metric("iou")], network, images).shap_error is None
 
 
 def run(*arguments: str, folder: Path) -> dict:

@@ -7,11 +7,10 @@ import sys
 import pytest
 import torch
 from torch import nn
-from worlds import tiny_images, tiny_network
+from worlds import compared, tiny_images, tiny_network
 
 from sycam.baselines import BASELINES, register_baseline
 from sycam.cams import find_cam
-from sycam.comparison import compare
 from sycam.errors import SycamError, Unavailable
 from sycam.metrics.registry import metric
 from sycam.network import Network, Preprocessing
@@ -41,27 +40,27 @@ def failing():
 def test_what_is_unavailable_is_left_out_only_where_it_is_optional():
     network, images = tiny_network(), tiny_images(3)
     cams = [find_cam(name) for name in ("CAM", "Grad-CAM", "EigenCAM")]
-    found = compare(cams, IOU, network, images, optional=cams)
+    found = compared(cams, IOU, network, images, optional=cams)
     assert [cam.name for cam in found.cams] == ["Grad-CAM", "EigenCAM"]
     assert [(cam.name, reason.split(":")[0]) for cam, reason in found.skipped] == [("CAM", "terminal fc")]
-    alone = compare(cams[1:], IOU, network, images).scores["iou"]
+    alone = compared(cams[1:], IOU, network, images).scores["iou"]
     assert torch.equal(found.scores["iou"], alone)
     with pytest.raises(Unavailable, match="terminal fc: no global average pooling"):
-        compare(cams, IOU, network, images, optional=cams[1:])
+        compared(cams, IOU, network, images, optional=cams[1:])
     # One CAM that was named needs the terminal: that another one is optional does not matter.
     with pytest.raises(Unavailable, match="terminal fc"):
-        compare([*cams, find_cam("(abs fc)")], IOU, network, images, optional=cams)
+        compared([*cams, find_cam("(abs fc)")], IOU, network, images, optional=cams)
 
 
 def test_what_is_not_finite_is_left_out():
     network, images = tiny_network(), tiny_images(3)
     overflow = find_cam("(exp (* 1000.0 (sum A)))")
     cams = [overflow, find_cam("Grad-CAM")]
-    found = compare(cams, IOU, network, images, optional=[overflow])
+    found = compared(cams, IOU, network, images, optional=[overflow])
     assert [cam.name for cam in found.cams] == ["Grad-CAM"]
     assert found.skipped[0][1].startswith("it is NaN or infinite on ")
     with pytest.raises(Unavailable, match="is NaN or infinite on"):
-        compare(cams, IOU, network, images)
+        compared(cams, IOU, network, images)
 
 
 def test_no_other_error_is_swallowed(failing):
@@ -69,7 +68,7 @@ def test_no_other_error_is_swallowed(failing):
     for name in ("(gap broken)", "Broken"):
         cams = [find_cam(name), find_cam("Grad-CAM")]
         with pytest.raises(SycamError, match="no memory"):
-            compare(cams, IOU, network, images, optional=cams)
+            compared(cams, IOU, network, images, optional=cams)
 
 
 @pytest.mark.parametrize(
@@ -79,7 +78,7 @@ def test_no_other_error_is_swallowed(failing):
 def test_a_missing_extra_is_a_reason(monkeypatch, name, missing, reason):
     monkeypatch.setitem(sys.modules, missing, None)
     cams = [find_cam(name), find_cam("Grad-CAM")]
-    found = compare(cams, IOU, tiny_network(), tiny_images(3), optional=cams)
+    found = compared(cams, IOU, tiny_network(), tiny_images(3), optional=cams)
     assert [cam.name for cam in found.cams] == ["Grad-CAM"]
     assert reason in found.skipped[0][1]
 

@@ -12,23 +12,24 @@ from functools import partial
 
 import pytest
 import torch
-from worlds import TinyVGG, tiny_images, tiny_network
+from worlds import TinyVGG, compared, gathered, held, tiny_images, tiny_network
 
 from sycam.cams import cam_from_text, find_cam, find_cams, terminal_variable
-from sycam.comparison import compare
 from sycam.errors import OracleError, SycamError, Unavailable
+from sycam.job import ScoringSpec
 from sycam.metrics.find import find_metric
 from sycam.metrics.protocol import find_protocol
 from sycam.metrics.registry import Metric, metric
 from sycam.network import Network, Preprocessing, load_network
-from sycam.oracle import MetricOracle, TerminalCache
-from sycam.oracle.units import unit_of
+from sycam.run import bench
 from sycam.run.synthesize import synthesize
+from sycam.scoring import MetricOracle
+from sycam.scoring.blocks import block_of
 from sycam.store import TerminalStore
 from sycam.theory import CAM
-from sycam.workers import Crew, RemoteCache, RemoteOracle, tabulate_on
+from sycam.workers import RemoteOracle, open_pool, tabulate_on
 from sycam.workers import pool as pool_module
-from sycam.workers.recipe import describe_network, make_network
+from sycam.workers.tasks import describe_network, make_network
 from sygus import Term
 
 TEXTS = ["(gap G)", "(gap (m* A G))", "(m* A (mrelu G))", "(m* A G)", "(/ (gap (m* A G)) (gap A))", "(softmax (gap G))", "drop"]
@@ -48,7 +49,7 @@ def network():
 
 @pytest.fixture(scope="module")
 def pool(network):
-    with Crew(2).pool(network, PROTOCOL) as pool:
+    with open_pool(ScoringSpec(workers=2), network, PROTOCOL) as pool:
         yield pool
 
 
@@ -64,12 +65,12 @@ def same(found, expected):
 def test_two_workers_give_the_bits_of_one_process(network, pool):
     images, order = tiny_images(41), torch.randperm(41, generator=torch.Generator().manual_seed(3))
     passes = network.passes.full, network.passes.tail, network.passes.backward
-    here = TerminalCache(network, images, NAMES)
+    here = gathered(network, images, NAMES)
     one = MetricOracle(here, MIXED, batch=7, protocol=PROTOCOL)
     expected = [scored(one, places) for places in (torch.arange(41), order[:9])]
     between = network.passes.full, network.passes.tail, network.passes.backward
     steps = []
-    there = RemoteCache(pool, network, images, NAMES, on_batch=steps.append)
+    there = held(pool, network, images, NAMES, on_batch=steps.append)
     two = RemoteOracle(there, MIXED, batch=7, protocol=PROTOCOL)
     found = [scored(two, places) for places in (torch.arange(41), order[:9])]
     after = network.passes.full, network.passes.tail, network.passes.backward
@@ -85,15 +86,15 @@ def test_two_workers_give_the_bits_of_one_process(network, pool):
     assert two.of(metric("iou")).spent is two.spent
 
 
-def test_no_batch_holds_images_of_two_units():
+def test_no_batch_holds_images_of_two_blocks():
     network, images = tiny_network(), tiny_images(20)
     seen = []
     logits = network.logits
     network.logits = lambda x: seen.append(len(x)) or logits(x)
-    oracle = MetricOracle(TerminalCache(network, images, NAMES), metric("average-drop"), batch=64)
+    oracle = MetricOracle(gathered(network, images, NAMES), metric("average-drop"), batch=64)
     maps, _ = oracle.maps(terms())
     oracle.score(maps, torch.arange(20))
-    assert len(seen) == len(unit_of(20).unique()) == 16
+    assert len(seen) == len(block_of(20).unique()) == 16
     assert sum(seen) == oracle.spent.passes
 
 
@@ -102,15 +103,15 @@ def test_masks_boxes_labels_classes_and_protocol_travel(network, pool):
     boxes = [torch.tensor([[1.0, 2.0, 7.0, 9.0]] * (1 + i % 2), dtype=torch.float64) for i in range(18)]
     images = replace(images, boxes=boxes, class_names={3: "three"})
     metrics = [metric("ba"), metric("iou@0.3"), metric("average-drop")]
-    one = MetricOracle(TerminalCache(network, images, NAMES, images.labels), metrics, protocol=PROTOCOL)
-    two = RemoteOracle(RemoteCache(pool, network, images, NAMES, images.labels), metrics, protocol=PROTOCOL)
+    one = MetricOracle(gathered(network, images, NAMES, images.labels), metrics, protocol=PROTOCOL)
+    two = RemoteOracle(held(pool, network, images, NAMES, images.labels), metrics, protocol=PROTOCOL)
     assert same(scored(two, torch.arange(18)), scored(one, torch.arange(18)))
     assert not same(scored(one, torch.arange(18)), scored(MetricOracle(one.cache, metrics), torch.arange(18)))
 
 
 def test_assumptions_are_verified_where_the_terminals_are(network, pool):
     images = tiny_images(20)
-    here, there = TerminalCache(network, images, ["A", "G"]), RemoteCache(pool, network, images, ["A", "G"])
+    here, there = gathered(network, images, ["A", "G"]), held(pool, network, images, ["A", "G"])
     found = {}
     for operator in ("nonneg", "uniform"):
         for name in ("A", "G"):
@@ -124,7 +125,7 @@ def test_ctrl_c_leaves_workers_that_can_be_asked_again(network, pool, request):
     before = signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where tests run in the background
     request.addfinalizer(lambda: signal.signal(signal.SIGINT, before))
     images = tiny_images(32)
-    oracle = RemoteOracle(RemoteCache(pool, network, images, NAMES), metric("average-gain"))
+    oracle = RemoteOracle(held(pool, network, images, NAMES), metric("average-gain"))
     expected = scored(oracle, torch.arange(32))
     pids = [slot.worker.pid for slot in pool._slots]
     many = terms() * 400
@@ -142,10 +143,10 @@ def test_ctrl_c_leaves_workers_that_can_be_asked_again(network, pool, request):
 
 def test_a_run_and_a_table_on_workers_are_those_of_one_process(network, pool, monkeypatch):
     @contextmanager
-    def ready(self, *given):
-        yield pool if self.workers else None
+    def ready(spec, *given):
+        yield pool if spec.workers else None
 
-    monkeypatch.setattr(Crew, "pool", ready)
+    monkeypatch.setattr(bench, "open_pool", ready)
     images = replace(tiny_images(24), masks=tiny_images(24).masks & (torch.arange(24) % 3 > 0)[:, None, None])
     for more in ({}, {"stopping": "racing", "similar": 0.05}):
         given = {"budget": 40, "protocol": "opticam", **more}
@@ -167,7 +168,7 @@ def test_a_run_and_a_table_on_workers_are_those_of_one_process(network, pool, mo
     ]
     metrics = [metric("average-gain"), metric("iou"), metric("coherency"), metric("adcc-of-means")]
     given = {"optional": cams, "protocol": PROTOCOL, "classes": images.labels}
-    one, two = (compare(cams, metrics, network, images, by=by, **given) for by in (None, partial(tabulate_on, pool)))
+    one, two = (compared(cams, metrics, network, images, by=by, **given) for by in (None, partial(tabulate_on, pool)))
     assert (
         [c.name for c in one.cams]
         == [c.name for c in two.cams]
@@ -185,8 +186,8 @@ def test_oracles_that_fail_in_workers(network, pool, tmp_path):
     )
     images, places = tiny_images(20), torch.arange(20)
     metrics = [find_metric(f"{path}:hot"), metric("iou")]
-    one = MetricOracle(TerminalCache(network, images, NAMES), metrics, protocol=PROTOCOL)
-    two = RemoteOracle(RemoteCache(pool, network, images, NAMES), metrics, protocol=PROTOCOL)
+    one = MetricOracle(gathered(network, images, NAMES), metrics, protocol=PROTOCOL)
+    two = RemoteOracle(held(pool, network, images, NAMES), metrics, protocol=PROTOCOL)
     maps, _ = one.maps(terms())
     for stop in (False, True):
         errors: list[dict] = [{}, {}]
@@ -199,29 +200,29 @@ def test_oracles_that_fail_in_workers(network, pool, tmp_path):
 
 def test_workers_read_and_keep_terminals_on_disk(network, pool, tmp_path):
     images, store = tiny_images(20), TerminalStore(tmp_path, 10**9)
-    first = RemoteCache(pool, network, images, NAMES, store=store)
+    first = held(pool, network, images, NAMES, store=store)
     before = vars(network.passes).copy()
-    second = RemoteCache(pool, network, images, NAMES, store=store)
+    second = held(pool, network, images, NAMES, store=store)
     assert vars(network.passes) == before
     assert (first.stored.images_read, first.stored.images_computed) == (0, 20)
     assert (second.stored.images_read, second.stored.images_computed) == (20, 0)
-    here = TerminalCache(network, images, NAMES, store=store)
+    here = gathered(network, images, NAMES, store=store)
     assert here.stored.images_read == 20 and torch.equal(here.p, second.p)
 
 
 def test_errors_of_workers_are_errors_here(network, pool):
     images = tiny_images(20)
     with pytest.raises(Unavailable, match="fc"):
-        RemoteCache(pool, network, images, ["fc"])
+        held(pool, network, images, ["fc"])
     with pytest.raises(SycamError, match="no terminal 'Q'"):
-        RemoteCache(pool, network, images, ["Q"])
-    cache = RemoteCache(pool, network, images, ["A"])
+        held(pool, network, images, ["Q"])
+    cache = held(pool, network, images, ["A"])
     with pytest.raises(SycamError, match="term uses 'G', which was not computed"):
         RemoteOracle(cache, metric("iou")).maps([cam_from_text("(gap G)").term])
     with pytest.raises(SycamError, match="'mine' was made in this process"):
         RemoteOracle(cache, Metric("mine", lambda query: query.o, "high"))
     with pytest.raises(SycamError, match="needs a mask"):
-        RemoteOracle(RemoteCache(pool, network, tiny_images(4, masks=False), ["A"]), metric("iou"))
+        RemoteOracle(held(pool, network, tiny_images(4, masks=False), ["A"]), metric("iou"))
     with pytest.raises(SycamError, match="so score must be given the 1 CAMs"):
         RemoteOracle(cache, metric("coherency")).score(torch.zeros(1, 20, 8, 8), torch.arange(20))
 
@@ -256,8 +257,8 @@ def test_a_factory_that_draws_its_weights_is_told(tmp_path):
 def test_a_worker_killed_between_questions_and_one_killed_within(network, pool, monkeypatch):  # the last: it uses the pool up
     images, warnings = tiny_images(40), []
     pool._warn = warnings.append
-    expected = scored(MetricOracle(TerminalCache(network, images, NAMES), MIXED, protocol=PROTOCOL), torch.arange(40))
-    oracle = RemoteOracle(RemoteCache(pool, network, images, NAMES), MIXED)
+    expected = scored(MetricOracle(gathered(network, images, NAMES), MIXED, protocol=PROTOCOL), torch.arange(40))
+    oracle = RemoteOracle(held(pool, network, images, NAMES), MIXED)
     os.kill(pool._slots[0].worker.pid, signal.SIGKILL)
     assert same(scored(oracle, torch.arange(40)), expected)
     (warning,) = warnings

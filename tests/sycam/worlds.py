@@ -11,11 +11,14 @@ from torch import Tensor, nn
 
 from sycam.embedded import images_csv
 from sycam.images import ImageSet
+from sycam.job import TerminalSettings
 from sycam.network import Network, Preprocessing
-from sycam.oracle import TerminalCache
 from sycam.run.problem import read_problem
+from sycam.scoring import Batches, TerminalCache, Wanted, gather
+from sycam.scoring.comparison import Request, compare
 from sycam.search import Budget, Exact, Policy, Ranking
 from sycam.search import search as search_loop
+from sycam.workers import gather_on
 from sygus import Candidate, Enumerator, Equivalence, Learner, Listed, Solver
 
 
@@ -60,6 +63,35 @@ def some_images(folder: Path, count: int = 12) -> Path:
     for i in range(count):
         Image.open(images_csv().parent / f"{i:03}.png").save(folder / f"{i:03}.png")
     return folder
+
+
+def gathered(
+    network,
+    images,
+    names,
+    classes=None,
+    *,
+    settings=None,
+    optional=(),
+    store=None,
+    on_batch=None,
+    batch=None,
+    unit=None,
+    **batches,
+):
+    """The terminals of images, as `gather` takes them apart."""
+    wanted = Wanted(names, classes, settings or TerminalSettings(), optional)
+    return gather(network, images, wanted, Batches(batch, block=unit, **batches), store, on_batch)
+
+
+def held(pool, network, images, names, classes=None, *, settings=None, store=None, on_batch=lambda done: None):
+    """The terminals of images on workers."""
+    return gather_on(pool, network, images, Wanted(names, classes, settings or TerminalSettings()), store, on_batch)
+
+
+def compared(cams, metrics, network, images, classes=None, *, on_batch=None, store=None, by=None, **more):
+    """CAMs side by side."""
+    return compare(Request(cams, metrics, **more), network, images, classes, on_batch=on_batch, store=store, by=by)
 
 
 def search(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -16,8 +17,7 @@ from sycam.store import Shelf, Stored
 from sycam.store.keys import LOGITS, OF_IMAGE, PREDICTED, image_keys, of_class, row_keys
 from sycam.terminals import TerminalSettings, View
 
-from .column import Column
-from .units import within_units
+from .blocks import within_blocks
 
 RESIDENT_ON_CPU = 256 << 20
 """Values of a run below this are held in memory although a store has them; above it they stay mapped."""
@@ -25,19 +25,129 @@ SAID: dict = {}
 """Warnings of terminals that were handed on, so that each is said once as Python does."""
 
 
+@dataclass(frozen=True)
+class Wanted:
+    """Which terminals of images are wanted, and how they are computed.
+
+    Attributes:
+        names: of terminals; A always is one of them.
+        classes: [N] int64, the image class that is explained; None for the predicted one.
+        settings: samples, steps, orderings and the seed of the terminals that have such.
+        optional: names of terminals that are left out, with the reason, where they raise `Unavailable`.
+    """
+
+    names: Sequence[str]
+    classes: Tensor | None = None
+    settings: TerminalSettings = field(default_factory=TerminalSettings)
+    optional: Collection[str] = ()
+
+
+@dataclass(frozen=True)
+class Batches:
+    """How terminals are computed together.
+
+    Attributes:
+        images: per forward pass; None for what suits the device.
+        chunk: masked images per pass for terminals that need many (`drop`, `score`).
+        resident: bytes of values that are held on the device; None for 256 MiB on a CPU with a store, all of them without, and
+            two fifths of what is free on a GPU. What does not fit stays mapped, or in the host's memory.
+        block: [N] ascending, the block of each image; None for `block_of`. No batch holds images of two blocks.
+    """
+
+    images: int | None = None
+    chunk: int = 64
+    resident: int | None = None
+    block: Tensor | None = None
+
+
+class Column:
+    """N rows, each somewhere; indexing gathers some of them into one tensor on the device.
+
+    Args:
+        count: N.
+        device: where what is gathered lies.
+
+    Attributes:
+        bytes: of the parts in memory; those of mapped files are not counted.
+
+    >>> column = Column(3, torch.device("cpu"))
+    >>> column.put(torch.tensor([2, 0]), torch.tensor([[5.0], [6.0]]))
+    >>> column.present.tolist(), column[torch.tensor([0, 2])].tolist()
+    ([True, False, True], [[6.0], [5.0]])
+    """
+
+    def __init__(self, count: int, device: torch.device) -> None:
+        self.device = device
+        self.bytes = 0
+        self._parts: list[Tensor] = []
+        self._part = torch.full((count,), -1, dtype=torch.int32)
+        self._row = torch.zeros(count, dtype=torch.int64)
+
+    def __len__(self) -> int:
+        return len(self._part)
+
+    @property
+    def shape(self) -> torch.Size:
+        """[N, ...]."""
+        return torch.Size([len(self), *self._parts[0].shape[1:]])
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of every row."""
+        return self._parts[0].dtype
+
+    @property
+    def present(self) -> Tensor:
+        """Which rows are there yet, bool [N]."""
+        return self._part >= 0
+
+    def put(self, places: Tensor, part: Tensor, rows: Tensor | None = None, mapped: bool = False) -> None:
+        """The rows at `places` [n] are those of `part` at `rows` [n], its first n where None."""
+        self._part[places] = len(self._parts)
+        self._row[places] = torch.arange(len(places)) if rows is None else rows
+        self._parts.append(part)
+        self.bytes += 0 if mapped else part.numel() * part.element_size()
+
+    def __getitem__(self, places: int | slice | Tensor) -> Tensor:
+        if isinstance(places, int):
+            return self._parts[int(self._part[places])][int(self._row[places])].to(self.device)
+        if isinstance(places, Tensor):
+            places = places.cpu()
+        of, rows = self._part[places], self._row[places]
+        present = of.unique().tolist()
+        if len(present) == 1:
+            return _rows(self._parts[present[0]], rows).to(self.device)
+        gathered = torch.empty(len(of), *self.shape[1:], dtype=self.dtype, device=self.device)
+        for part in present:
+            here = (of == part).nonzero()[:, 0]
+            gathered[here.to(self.device)] = _rows(self._parts[part], rows[here]).to(self.device)
+        return gathered
+
+    def select(self, places: Tensor) -> Column:
+        """Some of the rows, without copying any."""
+        chosen = Column(len(places), self.device)
+        chosen.bytes, chosen._parts = self.bytes, self._parts
+        chosen._part, chosen._row = self._part[places], self._row[places]
+        return chosen
+
+
+def _rows(part: Tensor, rows: Tensor) -> Tensor:
+    """Rows of a tensor; a view where they follow one another."""
+    first = int(rows[0]) if len(rows) else 0
+    if torch.equal(rows, torch.arange(first, first + len(rows))):
+        return part[first : first + len(rows)]
+    return part[rows.to(part.device)]
+
+
 class Gathering:
     """The terminals of some images, as they come together.
 
     Args:
         network, images: of which.
-        names: terminals.
-        classes: [N] int64, the class explained; None for the predicted one.
-        chunk, settings: see `View`.
-        optional: names that are left out where they raise `Unavailable`.
-        unit: [N], of each image; no batch holds images of two units.
+        wanted: the terminals, and how they are computed.
+        batches: how many images at once, and what is held on the device.
         shelf: of a store; None to compute everything and keep it in memory.
-        resident: bytes of values that are held on the device; None for 256 MiB on a CPU with a store, all of them without, and
-            two fifths of what is free on a GPU. What does not fit stays mapped, or in the host's memory.
+        block: [N], of each image; no batch holds images of two blocks.
 
     Attributes:
         columns: name, and `LOGITS` and `PREDICTED`, to rows.
@@ -47,21 +157,11 @@ class Gathering:
     """
 
     def __init__(
-        self,
-        network: Network,
-        images: ImageSet,
-        names: Sequence[str],
-        classes: Tensor | None,
-        *,
-        chunk: int,
-        settings: TerminalSettings,
-        optional: Collection[str],
-        shelf: Shelf | None,
-        unit: Tensor,
-        resident: int | None = None,
+        self, network: Network, images: ImageSet, wanted: Wanted, batches: Batches, shelf: Shelf | None, block: Tensor
     ) -> None:
-        self.network, self.images, self.settings, self.chunk = network, images, settings, chunk
-        self.optional, self.shelf, self.unit = optional, shelf, unit
+        self.network, self.images, self.settings, self.chunk = network, images, wanted.settings, batches.chunk
+        self.optional, self.shelf, self.block = wanted.optional, shelf, block
+        names, classes, resident = wanted.names, wanted.classes, batches.resident
         self.wanted = list(dict.fromkeys(["A", LOGITS, PREDICTED, "p", *names]))
         self.columns = {name: Column(len(images), network.device) for name in self.wanted}
         self.refused: dict[str, str] = {}
@@ -87,7 +187,7 @@ class Gathering:
         batch = batch or min(128, images_at_once(self.network.device, *self.images.pixels.shape[-2:]))
         try:
             for missing, group in groups:
-                for together in within_units(self.unit[group], batch):
+                for together in within_blocks(self.block[group], batch):
                     places = group[together]
                     computed = self._compute([name for name in missing if name not in self.refused], places)
                     self.stored.images_computed += len(places) if computed else 0

@@ -1,19 +1,170 @@
-"""Workers as actors of a Ray cluster. Every machine of it needs sycam, and the files that the run names."""
+"""Where workers run: as processes of this machine, or as actors of a Ray cluster, every machine of which needs sycam and the
+files that the run names."""
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import os
+import signal
 import socket
+import subprocess
+import sys
 from collections.abc import Sequence
-from typing import Any
+from multiprocessing.connection import Connection, wait
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
 
 import torch
 
 from sycam.errors import SycamError
+from sycam.interrupt import held_back
 
-from .pool import OUT_OF_MEMORY, Died
-from .shard import Shard
+from .tasks import OUT_OF_MEMORY
+
+
+class Died(Exception):
+    """A worker has ended; the words say how."""
+
+
+class Handle(Protocol):
+    """One worker, wherever it runs. It answers each message, in order."""
+
+    name: str
+
+    def send(self, message: bytes) -> None:
+        """Raises `Died`."""
+
+    def receive(self) -> bytes:
+        """The next answer; raises `Died`."""
+
+    def interrupt(self) -> None:
+        """Asks it to leave the message that it is at."""
+
+    def close(self) -> None:
+        """Ends it."""
+
+
+W = TypeVar("W", bound=Handle)
+
+
+class Transport(Protocol[W]):
+    """Where workers run."""
+
+    count: int
+    where: str
+
+    def start(self, number: int) -> W | None:
+        """A new worker; None where there is no room for another."""
+
+    def options(self, number: int) -> dict[str, object]:
+        """The device and the threads of that worker."""
+
+    def wait(self, workers: Sequence[W]) -> list[W]:
+        """Those that have answered or ended, at least one."""
+
+    def close(self) -> None:
+        """Ends what it began."""
+
+
+class LocalWorker:
+    """One process. It is no part of the terminal's group, so that Ctrl-C reaches the run alone, and ends with the run."""
+
+    def __init__(self, number: int, threads: int | None) -> None:
+        ours, theirs = socket.socketpair()
+        root = str(Path(__file__).resolve().parents[2])
+        path = os.pathsep.join(p for p in (root, os.environ.get("PYTHONPATH", "")) if p)
+        few = {} if threads is None else {"OMP_NUM_THREADS": str(threads)}
+        with theirs:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "sycam.workers.worker", str(theirs.fileno())], pass_fds=[theirs.fileno()],
+                env={**os.environ, **few, "PYTHONPATH": path}, start_new_session=True, stdin=subprocess.DEVNULL, stdout=2,
+            )  # fmt: skip
+        self.connection = Connection(ours.detach())
+        self.pid = self._process.pid
+        self.name = f"worker {number} (process {self.pid})"
+
+    def send(self, message: bytes) -> None:
+        """Raises `Died`."""
+        try:
+            with held_back():
+                self.connection.send_bytes(message)
+        except OSError:
+            raise self._died() from None
+
+    def receive(self) -> bytes:
+        """The next answer; raises `Died`."""
+        try:
+            with held_back():
+                return self.connection.recv_bytes()
+        except (EOFError, OSError):
+            raise self._died() from None
+
+    def interrupt(self) -> None:
+        """It leaves what it is at, and answers at once."""
+        self._process.send_signal(signal.SIGINT)
+
+    def close(self) -> None:
+        """Ends the process."""
+        self._process.kill()
+        self._process.wait()
+        self.connection.close()
+
+    def _died(self) -> Died:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(5)
+        status = self._process.poll()
+        if status == OUT_OF_MEMORY:
+            return Died("had too little memory and ended")
+        if status is not None and status < 0:
+            return Died(f"was ended by {signal.Signals(-status).name}")
+        return Died(f"ended with exit status {status}")
+
+
+class Local:
+    """Worker processes on this machine.
+
+    Args:
+        count: how many.
+        device: of the network: `cuda` without a number gives each worker a device of its own, in turn.
+
+    Attributes:
+        threads: of each worker on a CPU, which they share evenly.
+    """
+
+    missing = 0
+    where = "this machine"
+
+    def __init__(self, count: int, device: torch.device) -> None:
+        self.count, self.device = count, device
+        self.threads = max(1, torch.get_num_threads() // count) if device.type == "cpu" else None
+
+    def start(self, number: int) -> LocalWorker:
+        """A new process.
+
+        Raises:
+            SycamError: the system gives none.
+        """
+        try:
+            return LocalWorker(number, self.threads)
+        except OSError as error:
+            raise SycamError(f"cannot start worker {number}: {error.strerror}") from None
+
+    def options(self, number: int) -> dict[str, Any]:
+        """The device and the threads of that worker."""
+        device = self.device
+        if device.type == "cuda" and device.index is None:
+            device = torch.device("cuda", number % torch.cuda.device_count())
+        return {"device": str(device), "threads": self.threads}
+
+    def wait(self, workers: Sequence[LocalWorker]) -> list[LocalWorker]:
+        """Those that have answered or ended, at least one."""
+        ready = wait([worker.connection for worker in workers])
+        return [worker for worker in workers if worker.connection in ready]
+
+    def close(self) -> None:
+        """Nothing is left to end."""
+
 
 PATIENCE = 60.0
 """Seconds that a worker may take to find a place in the cluster."""
@@ -22,10 +173,12 @@ START = "start one with `ray start --head`, which prints its address, or give --
 
 
 class Actor:
-    """A worker's `Shard` as Ray runs it."""
+    """A worker's `Worker` as Ray runs it."""
 
     def __init__(self) -> None:
-        self._shard = Shard()
+        from .worker import Worker
+
+        self._worker = Worker()
 
     def where(self) -> str:
         """Machine and process."""
@@ -33,9 +186,9 @@ class Actor:
         return f"node {ray.get_runtime_context().get_node_id()[:8]}, process {os.getpid()}"
 
     def answer(self, message: bytes) -> bytes:
-        """See `Shard.answer`."""
+        """See `Worker.answer`."""
         try:
-            return self._shard.answer(message)
+            return self._worker.answer(message)
         except MemoryError:  # only a process that starts again has its memory back
             os._exit(OUT_OF_MEMORY)
 

@@ -1,47 +1,61 @@
-"""What a worker is: some units of images with their terminals, and a network to score candidates on them."""
+"""What a worker is: some blocks of images with their terminals, and a network to score candidates on them. As a process,
+`python -m sycam.workers.worker SOCKET`, it answers messages on an inherited socket until that closes."""
 
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
+from multiprocessing.connection import Connection
+from types import FrameType
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from sycam.baselines import Baseline
 from sycam.cams import Cam
-from sycam.comparison import Asked, tabulate
 from sycam.errors import OracleError, SycamError
-from sycam.images import ImageSet
 from sycam.metrics.find import find_again
 from sycam.metrics.protocol import Protocol
 from sycam.metrics.registry import Metric
 from sycam.network import Network
-from sycam.oracle import MetricOracle, Spent, TerminalCache
+from sycam.scoring import Batches, MetricOracle, Spent, TerminalCache, Wanted, gather
+from sycam.scoring.comparison import Request, tabulate
 from sycam.store import TerminalStore
 from sycam.terminals import TerminalSettings
 from sygus import SygusError
+from sygus.solver.messages import end_with_parent
 
-from .message import Answer, Job, Key, decode_drawables, decode_terms, pack_error, pack_parts, unpack_jobs
-from .recipe import make_network
+from .tasks import (
+    OUT_OF_MEMORY,
+    Answer,
+    Key,
+    Task,
+    decode_drawables,
+    decode_terms,
+    make_network,
+    pack_error,
+    pack_parts,
+    unpack_images,
+    unpack_tasks,
+)
 
 
-class Shard:
-    """Answers jobs, one message at a time. Terminals stay here; candidates come as terms, and numbers go back.
+class Worker:
+    """Answers tasks, one message at a time. Terminals stay here; candidates come as terms, and numbers go back.
 
-    Each kind of job is a method of its name:
+    Each kind of task is a method of its name:
 
     - `start`: make the network;
-    - `hold`: the terminals of a unit of images, from the cache on disk or computed, and kept;
-    - `maps`: low-resolution heatmaps of terms on images of a unit;
-    - `score`: metrics of heatmaps on images of a unit;
-    - `failing`: the first image of a unit on which an assumption fails;
-    - `rows`: a terminal of some images of a unit;
-    - `compare`: metrics of CAMs on a unit of images that comes along and is not kept.
+    - `hold`: the terminals of a block of images, from the cache on disk or computed, and kept;
+    - `maps`: low-resolution heatmaps of terms on images of a block;
+    - `score`: metrics of heatmaps on images of a block;
+    - `failing`: the first image of a block on which an assumption fails;
+    - `rows`: a terminal of some images of a block;
+    - `compare`: metrics of CAMs on a block of images that comes along and is not kept.
     """
 
     def __init__(self) -> None:
@@ -53,22 +67,22 @@ class Shard:
         self._opened: TerminalStore | None = None
 
     def answer(self, message: bytes) -> bytes:
-        """The answers to a message's jobs, in order; a job that fails has its error for an answer.
+        """The answers to a message's tasks, in order; a task that fails has its error for an answer.
 
         Raises:
             MemoryError: there is not enough; whoever asked is better served by a process that starts again.
         """
-        head, jobs = unpack_jobs(message)
-        return pack_parts(head, [self._answer(job) for job in jobs])
+        head, tasks = unpack_tasks(message)
+        return pack_parts(head, [self._answer(task) for task in tasks])
 
-    def _answer(self, job: Job) -> Answer:
-        jobs: Mapping[str, Callable[[Job], Answer]] = {
+    def _answer(self, task: Task) -> Answer:
+        tasks: Mapping[str, Callable[[Task], Answer]] = {
             "start": self.start, "hold": self.hold, "maps": self.maps, "score": self.score, "failing": self.failing,
             "rows": self.rows, "compare": self.compare,
         }  # fmt: skip
         before = asdict(self._network.passes) if self._network else {}
         try:
-            answer = jobs[job.do](job)
+            answer = tasks[task.do](task)
         except (SycamError, SygusError) as error:
             return Answer({"error": pack_error(error)})
         except (MemoryError, torch.OutOfMemoryError):
@@ -89,80 +103,79 @@ class Shard:
         assert self._network is not None, "a worker is started first"
         return self._network
 
-    def start(self, job: Job) -> Answer:
+    def start(self, task: Task) -> Answer:
         """head: network, protocol, device, threads (None: as they are), and where the asking process looks for files and modules,
         folder and path, which on another machine need not be there. tensors: of the network."""
-        head = job.head
+        head = task.head
         sys.path += [folder for folder in head["path"] if folder not in sys.path and os.path.exists(folder)]
         if os.path.isdir(head["folder"]):
             os.chdir(head["folder"])
         if head["threads"] is not None:
             torch.set_num_threads(head["threads"])
-        self._network = make_network(head["network"], job.tensors, head["device"])
+        self._network = make_network(head["network"], task.tensors, head["device"])
         self._network.passes = type(self._network.passes)()
         self._protocol = Protocol(**head["protocol"])
         return Answer({})
 
-    def hold(self, job: Job) -> Answer:
+    def hold(self, task: Task) -> Answer:
         """head: names, class_names, terminals, settings, store. tensors: pixels, labels, and masks, boxes, classes where there
         are any. Answers classes, p and predicted."""
-        assert job.unit is not None
-        head, given = job.head, job.tensors
-        cache = TerminalCache(
-            self.network, unpack_images(head, given), head["terminals"], given.get("classes"),
-            settings=TerminalSettings(**head["settings"]), unit=torch.zeros(len(head["names"]), dtype=torch.int64),
-            store=self._store(head["store"]),
-        )  # fmt: skip
-        self._caches[job.unit] = cache
-        self._oracles = {key: oracle for key, oracle in self._oracles.items() if key[0] != job.unit}
+        assert task.block is not None
+        head, given = task.head, task.tensors
+        whole = torch.zeros(len(head["names"]), dtype=torch.int64)
+        wanted = Wanted(head["terminals"], given.get("classes"), TerminalSettings(**head["settings"]))
+        images = unpack_images(head, given)
+        cache = gather(self.network, images, wanted, Batches(block=whole), self._store(head["store"]))
+        self._caches[task.block] = cache
+        self._oracles = {key: oracle for key, oracle in self._oracles.items() if key[0] != task.block}
         return Answer(
             {"bytes": cache.bytes, "stored": cache.stored.describe()},
             {"classes": cache.classes, "p": cache.p, "predicted": cache.predicted},
         )
 
-    def maps(self, job: Job) -> Answer:
+    def maps(self, task: Task) -> Answer:
         """head: metrics, batch, terms. tensors: places. Answers maps [C, B, h, w] and finite [C, B]."""
-        maps, finite = self._oracle(job).maps(decode_terms(job.head["terms"]), job.tensors["places"])
+        maps, finite = self._oracle(task).maps(decode_terms(task.head["terms"]), task.tensors["places"])
         return Answer({}, {"maps": maps, "finite": finite})
 
-    def score(self, job: Job) -> Answer:
+    def score(self, task: Task) -> Answer:
         """head: metrics, batch, cams where a metric redraws, agree, and whether it loses metrics and stops.
         tensors: maps [C, B, h, w], places [B]. Answers the values of each metric under its number, and what they cost."""
-        oracle, head = self._oracle(job), job.head
+        oracle, head = self._oracle(task), task.head
         oracle.spent, oracle.agree = Spent(), head["agree"]
         lost: dict[str, OracleError] = {}
         cams = decode_drawables(head["cams"]) if head["cams"] is not None else None
-        maps = job.tensors["maps"].to(self.network.device)
-        values = oracle.score_each(maps, job.tensors["places"], cams, lost if head["loses"] else None, head["stop"])
+        maps = task.tensors["maps"].to(self.network.device)
+        values = oracle.score_each(maps, task.tensors["places"], cams, lost if head["loses"] else None, head["stop"])
         answer = {"spent": asdict(oracle.spent), "lost": {name: pack_error(error) for name, error in lost.items()}}
         return Answer(answer, {str(number): found for number, found in enumerate(values)})
 
-    def failing(self, job: Job) -> Answer:
+    def failing(self, task: Task) -> Answer:
         """head: term. Answers a place, or None."""
-        assert job.unit is not None
-        return Answer({"place": self._caches[job.unit].failing(decode_terms(job.head["term"])[0])})
+        assert task.block is not None
+        return Answer({"place": self._caches[task.block].failing(decode_terms(task.head["term"])[0])})
 
-    def rows(self, job: Job) -> Answer:
+    def rows(self, task: Task) -> Answer:
         """head: name. tensors: places. Answers rows [n, ...]."""
-        assert job.unit is not None
-        places = job.tensors["places"].to(self.network.device)
-        return Answer({}, {"rows": self._caches[job.unit].values[job.head["name"]][places]})
+        assert task.block is not None
+        places = task.tensors["places"].to(self.network.device)
+        return Answer({}, {"rows": self._caches[task.block].values[task.head["name"]][places]})
 
-    def compare(self, job: Job) -> Answer:
+    def compare(self, task: Task) -> Answer:
         """head: cams, metrics, optional, settings, on_error, apart, store, and the images'. tensors: the images', and classes
         where they are given. Answers the table."""
-        head, given = job.head, job.tensors
+        head, given = task.head, task.tensors
         cams = [
             drawn if isinstance(drawn, Baseline) else Cam(name, drawn)
             for name, drawn in zip(head["names_of_cams"], decode_drawables(head["cams"]), strict=True)
         ]
-        asked = Asked(
+        asked = Request(
             cams, self._metrics(head["metrics"]), TerminalSettings(**head["settings"]),
             [cams[place] for place in head["optional"]], self._protocol, head["on_error"], head["apart"],
         )  # fmt: skip
-        unit = torch.zeros(len(head["names"]), dtype=torch.int64)
+        block = torch.zeros(len(head["names"]), dtype=torch.int64)
         table = tabulate(
-            asked, self.network, unpack_images(head, given), given.get("classes"), unit=unit, store=self._store(head["store"])
+            asked, self.network, unpack_images(head, given), given.get("classes"), block=block, store=self._store(head["store"])
         )
         failed = [[place, name, reason] for (place, name), reason in table.failed.items()]
         reasons = [[place, reason] for place, reason in table.reasons.items()]
@@ -192,39 +205,50 @@ class Shard:
                 self._known[str(recipe)] = find_again(recipe)
         return [self._known[str(recipe)] for recipe in recipes]
 
-    def _oracle(self, job: Job) -> MetricOracle:
-        """Made once for a unit and metrics: a batch that was halved stays so."""
-        assert job.unit is not None
-        head = job.head
-        key = (job.unit, f"{head['metrics']} {head['batch']}")
+    def _oracle(self, task: Task) -> MetricOracle:
+        """Made once for a block and metrics: a batch that was halved stays so."""
+        assert task.block is not None
+        head = task.head
+        key = (task.block, f"{head['metrics']} {head['batch']}")
         if key not in self._oracles:
             metrics = self._metrics(head["metrics"])
-            self._oracles[key] = MetricOracle(self._caches[job.unit], metrics, head["batch"], self._protocol)
+            self._oracles[key] = MetricOracle(self._caches[task.block], metrics, head["batch"], self._protocol)
         return self._oracles[key]
 
 
-def pack_store(store: TerminalStore | None) -> dict[str, Any] | None:
-    """Where workers look terminals up, and keep them."""
-    return None if store is None else {"folder": str(store.folder.absolute()), "limit": store.limit}
+def main() -> None:
+    """Answers until there is no one to answer."""
+    end_with_parent()
+    busy = False
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        if busy:  # between two messages there is nothing to interrupt
+            raise KeyboardInterrupt
+
+    signal.signal(signal.SIGINT, interrupt)
+    connection = Connection(int(sys.argv[1]))
+    shard = Worker()
+    while True:
+        try:
+            message = connection.recv_bytes()
+        except (EOFError, OSError):
+            return
+        try:
+            busy = True
+            answer = shard.answer(message)
+            busy = False
+        except KeyboardInterrupt:
+            busy = False
+            answer = pack_parts({"interrupted": True}, [])
+        except MemoryError:
+            sys.exit(OUT_OF_MEMORY)
+        finally:
+            busy = False
+        try:
+            connection.send_bytes(answer)
+        except OSError:
+            return
 
 
-def pack_images(images: ImageSet) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """Images as plain data and tensors."""
-    tensors = {"pixels": images.pixels, "labels": images.labels}
-    if images.masks is not None:
-        tensors["masks"] = images.masks
-    for place, boxes in enumerate(images.boxes or []):
-        tensors[f"boxes.{place}"] = boxes
-    return {"names": images.names, "class_names": {str(k): v for k, v in images.class_names.items()}}, tensors
-
-
-def unpack_images(head: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> ImageSet:
-    """What `pack_images` packed.
-
-    >>> images = ImageSet(["a.png"], torch.zeros(1, 3, 4, 4, dtype=torch.uint8), torch.tensor([2]), boxes=[torch.ones(1, 4)])
-    >>> unpack_images(*pack_images(images)).digest() == images.digest()
-    True
-    """
-    boxes = [tensors[f"boxes.{place}"] for place in range(len(head["names"]))] if "boxes.0" in tensors else None
-    class_names = {int(k): v for k, v in head["class_names"].items()}
-    return ImageSet(head["names"], tensors["pixels"], tensors["labels"], tensors.get("masks"), class_names, boxes)
+if __name__ == "__main__":
+    main()

@@ -16,10 +16,15 @@ from sycam.metrics.protocol import DEFAULT, Protocol
 from sycam.metrics.registry import Metric
 from sycam.network import Network
 from sycam.network.batching import images_at_once
-from sycam.oracle import Drawable, Failures, MetricOracle, TerminalCache
-from sycam.oracle.units import within_units
 from sycam.store import Stored, TerminalStore
 from sycam.terminals import TerminalSettings, View
+
+from .blocks import within_blocks
+from .failures import Failures
+from .gathering import Batches, Wanted
+from .oracle import MetricOracle
+from .scorer import Drawable
+from .terminals import TerminalCache, gather
 
 
 @dataclass
@@ -53,37 +58,44 @@ Tabulate = Callable[..., "Table"]
 """What `tabulate` is, wherever it computes."""
 
 
-def compare(
-    cams: Sequence[AnyCam],
-    metrics: Sequence[Metric],
-    network: Network,
-    images: ImageSet,
-    classes: Tensor | None = None,
-    *,
-    settings: TerminalSettings | None = None,
-    optional: Collection[AnyCam] = (),
-    protocol: Protocol = DEFAULT,
-    on_error: str = "stop",
-    on_batch: Callable[[int], None] | None = None,
-    by: Tabulate | None = None,
-    store: TerminalStore | None = None,
-) -> Comparison:
-    """Scores every CAM by every metric, each image's terminals computed once and masked passes shared by all metrics.
+@dataclass
+class Request:
+    """What a comparison is asked for.
 
-    Args:
+    Attributes:
         cams: terms, baselines and controls, in any order.
         metrics: each is asked about the images that have what it needs.
-        network: the CNN.
-        images: pixels, labels, masks.
-        classes: [N], the image class that is explained; None for the predicted one.
         settings: samples, steps, orderings and the seed of the terminals, and of Random-CAM.
         optional: of the CAMs, those that are left out, with the reason, where one of their terminals or they themselves are
             `Unavailable`: the network cannot give them, an extra is not installed, or they are not finite on an image.
-        protocol: what masked pixels become; class and layer are as given here.
+        protocol: what masked pixels become; class and layer are as given to `compare`.
         on_error: "stop" ends where a metric fails; "skip" goes on, without the score of that metric and CAM.
+        apart: whether metrics that need masks are asked about fewer images than the others; None where the images say it.
+    """
+
+    cams: Sequence[AnyCam]
+    metrics: Sequence[Metric]
+    settings: TerminalSettings = field(default_factory=TerminalSettings)
+    optional: Collection[AnyCam] = ()
+    protocol: Protocol = DEFAULT
+    on_error: str = "stop"
+    apart: bool | None = None
+
+
+def compare(
+    asked: Request, network: Network, images: ImageSet, classes: Tensor | None = None, *,
+    on_batch: Callable[[int], None] | None = None, store: TerminalStore | None = None, by: Tabulate | None = None,
+) -> Comparison:  # fmt: skip
+    """Scores every CAM by every metric, each image's terminals computed once and masked passes shared by all metrics.
+
+    Args:
+        asked: CAMs and metrics.
+        network: the CNN.
+        images: pixels, labels, masks.
+        classes: [N], the image class that is explained; None for the predicted one.
         on_batch: told after each batch of terminals how many images are done.
-        by: who scores: None for `tabulate`, in this process; see `sycam.workers.tabulate_on`.
         store: where terminals are looked up before they are computed, and kept; None for nowhere.
+        by: who scores: None for `tabulate`, in this process; see `sycam.workers.tabulate_on`.
 
     Raises:
         SycamError: a metric needs masks and no image has one.
@@ -98,39 +110,21 @@ def compare(
     >>> network = load_network("embedded")
     >>> images = load_images(images_csv(), network.preprocessing, limit=4)
     >>> cams = [*find_cams("CAM"), *find_cams("Grad-CAM"), *find_cams("controls")]
-    >>> found = compare(cams, [metric("iou")], network, images, optional=cams)
+    >>> found = compare(Request(cams, [metric("iou")], optional=cams), network, images)
     >>> [cam.name for cam in found.cams], found.scores["iou"].shape
     (['Grad-CAM', 'Fake-CAM', 'Random-CAM', 'Centre-Gaussian'], torch.Size([4, 4]))
     >>> [(cam.name, reason[:39]) for cam, reason in found.skipped]
     [('CAM', 'terminal fc: no global average pooling ')]
     """
-    if any(m.needs_masks for m in metrics) and not bool(images.has_mask.any()):
-        first = next(m.name for m in metrics if m.needs_masks)
-        raise SycamError(f"metric {first!r} needs masks or boxes, and no image has any: give them with --masks or --boxes")
-    asked = Asked(list(cams), list(metrics), settings or TerminalSettings(), optional, protocol, on_error)
+    if any(m.needs_masks for m in asked.metrics) and not bool(images.has_mask.any()):
+        first = next(m.name for m in asked.metrics if m.needs_masks)
+        raise SycamError(f"metric {first!r} needs masks or boxes, and no image has any: give them as `masks` or `boxes`")
     table = (by or tabulate)(asked, network, images, classes, on_batch=on_batch, store=store)
     found = table.comparison(asked.cams, len(images))
     if table.error is not None:
         table.error.result = found
         raise table.error
     return found
-
-
-@dataclass
-class Asked:
-    """What a comparison is asked for; see `compare`.
-
-    Attributes:
-        apart: whether metrics that need masks are asked about fewer images than the others; None where the images say it.
-    """
-
-    cams: list[AnyCam]
-    metrics: list[Metric]
-    settings: TerminalSettings
-    optional: Collection[AnyCam]
-    protocol: Protocol
-    on_error: str = "stop"
-    apart: bool | None = None
 
 
 @dataclass
@@ -156,7 +150,7 @@ class Table:
     shap_error: Tensor = field(default_factory=lambda: torch.empty(0))
 
     @classmethod
-    def of(cls, asked: Asked, groups: list[_Group]) -> Table:
+    def of(cls, asked: Request, groups: list[_Group]) -> Table:
         """Nothing is known yet."""
         images = {m.name: len(one.places) for one in groups for m in one.metrics}
         values = {
@@ -203,13 +197,13 @@ class Table:
 
 
 def tabulate(
-    asked: Asked,
+    asked: Request,
     network: Network,
     images: ImageSet,
     classes: Tensor | None = None,
     *,
     on_batch: Callable[[int], None] | None = None,
-    unit: Tensor | None = None,
+    block: Tensor | None = None,
     store: TerminalStore | None = None,
 ) -> Table:
     """The scores of CAMs on images, as far as they can be had.
@@ -217,24 +211,15 @@ def tabulate(
     Args:
         asked: for what.
         network, images, classes, on_batch, store: see `compare`.
-        unit: see `TerminalCache`.
+        block: see `Batches`.
     """
     cams = asked.cams
     names = sorted({name for cam in cams for name in cam.terminals})
     needed = {name for cam in cams if cam not in asked.optional for name in cam.terminals}
     if "shap" in names:  # its error costs no pass more
         names.append("shap_error")
-    cache = TerminalCache(
-        network,
-        images,
-        names,
-        classes,
-        settings=asked.settings,
-        on_batch=on_batch,
-        optional={*names} - needed - {"A"},
-        unit=unit,
-        store=store,
-    )
+    wanted = Wanted(names, classes, asked.settings, {*names} - needed - {"A"})
+    cache = gather(network, images, wanted, Batches(block=block), store, on_batch)
     groups = [_Group(group, cache, asked.protocol, asked.on_error) for group in _groups(asked, cache)]
     table = Table.of(asked, groups)
     table.stored = cache.stored
@@ -258,7 +243,7 @@ def _share(cache: TerminalCache) -> Tensor:
     return largest[0] / largest[1].clamp(min=torch.finfo(torch.float32).tiny)
 
 
-def _groups(asked: Asked, cache: TerminalCache) -> list[list[Metric]]:
+def _groups(asked: Request, cache: TerminalCache) -> list[list[Metric]]:
     """Metrics that are asked about the same images, and so share their passes; none that there is no image for."""
     masks = cache.images.has_mask
     apart = not bool(masks.all()) if asked.apart is None else asked.apart
@@ -364,7 +349,7 @@ def _score_baselines(
     if not baselines:
         return
     network, images = cache.network, cache.images
-    for batch in within_units(cache.unit, images_at_once(network.device, *images.pixels.shape[-2:])):
+    for batch in within_blocks(cache.block, images_at_once(network.device, *images.pixels.shape[-2:])):
         at = slice(int(batch[0]), int(batch[-1]) + 1)
         view = View(network, images.normalised(at, network), cache.classes[at], settings=cache.settings)
         for place, baseline in baselines.items():

@@ -3,43 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from sycam.baselines import Baseline
 from sycam.errors import OracleError, SycamError
 from sycam.heatmap import post
 from sycam.images import ImageSet
 from sycam.metrics.protocol import DEFAULT, Protocol
 from sycam.metrics.query import Query
 from sycam.metrics.registry import Metric
+from sycam.network import Network
 from sycam.network.batching import images_at_once, out_of_memory
-from sycam.theory import combined_maps
+from sycam.terminals import TerminalSettings, View
+from sycam.theory import Evaluator, combined_maps
 from sygus import Term
+from sygus.terms import expand, subterms
 
-from .cache import TerminalCache
-from .drawer import Drawable, Drawer
-from .units import within_units
+from .blocks import within_blocks
+from .scorer import Drawable, Spent, drawn_again, hashes, redraws, require_masks
+from .terminals import TerminalCache
 
 BYTES_OF_HEATMAPS = 31 << 20  # at most so much for the heatmaps of one query on a CPU; on a GPU four times that
-
-
-@dataclass
-class Spent:
-    """What scoring has cost so far.
-
-    Attributes:
-        asked: image scores asked for (candidates × images).
-        shared: of these, answered from an equal heatmap on the same image.
-        passes: masked images that went through the network.
-        halvings: times the batch was halved because memory ran out.
-    """
-
-    asked: int = 0
-    shared: int = 0
-    passes: int = 0
-    halvings: int = 0
 
 
 class MetricOracle:
@@ -103,15 +89,10 @@ class MetricOracle:
         device, size = self.cache.network.device, self.cache.network.map_size
         maps = torch.empty(len(terms), len(chosen), *size, device=device)
         finite = torch.empty(len(terms), len(chosen), dtype=torch.bool, device=device)
-        for part in within_units(self.cache.unit[chosen], self._images_at_once()):
+        for part in within_blocks(self.cache.block[chosen], self._images_at_once()):
             rows = part.to(device)
             maps[:, rows], finite[:, rows] = combined_maps(terms, self.cache.evaluator(chosen[part].to(device)))
         return maps, finite
-
-    def signatures(self, maps: Tensor) -> list[bytes]:
-        """A key for each candidate's maps [C, N, h, w] on all images: equal keys, equal bits."""
-        first, second = _hashes(maps.flatten(1, 2))
-        return [bytes(row) for row in torch.stack([first, second], 1).cpu().numpy()]
 
     def _images_at_once(self) -> int:
         """How many images are evaluated together, so that a few dozen shared maps fit into 1 GiB of float64."""
@@ -120,14 +101,14 @@ class MetricOracle:
 
     def of(self, metric: Metric) -> MetricOracle:
         """Another metric on the same images; the two count what they spend together."""
-        other = type(self)(self.cache, metric, self.batch, self.protocol)
+        other = MetricOracle(self.cache, metric, self.batch, self.protocol)
         other.spent = self.spent
         return other
 
     @property
     def redraws(self) -> bool:
         """Whether a metric asks for candidates' heatmaps on other images, so that `score` must be told the candidates."""
-        return any(metric.redraws for metric in self.metrics)
+        return redraws(self.metrics)
 
     def score(self, maps: Tensor, places: Tensor, cams: Sequence[Drawable] | None = None) -> Tensor:
         """The first metric of each candidate on each image.
@@ -138,7 +119,7 @@ class MetricOracle:
             cams: the candidates, terms or baselines, C of them; needed where `redraws`.
 
         Returns:
-            [C, B] float64 on the CPU, in the metric's own units; [C, B, P] of a metric with P parts.
+            [C, B] float64 on the CPU, in the metric's own blocks; [C, B, P] of a metric with P parts.
 
         Maps of one image that are equal, or differ by at most `agree`, are scored once, unless a metric redraws: these candidates
         may differ on other images.
@@ -161,7 +142,7 @@ class MetricOracle:
         Where a metric fails this raises, or, where `lost` is given, adds the error there by the metric's name: that metric has
         NaN then, and the others have their scores; with `stop` only as far as all had come by then, image by image.
         """
-        drawn = self._drawn_again(cams, len(maps))
+        drawn = drawn_again(self.metrics, cams, len(maps))
         drawer = None if drawn is None else Drawer(self.cache.network, drawn, self.cache.settings, self.norm)
         candidates, images = maps.shape[:2]
         flat = maps.flatten(0, 1)  # [C·B, h, w], candidate by candidate
@@ -174,12 +155,12 @@ class MetricOracle:
         )
         # Image by image, so that a query needs few images; never by hash, so that a repeated run fills the same batches.
         order = first[(first % images * candidates + first // images).argsort()]
-        unit = self.cache.unit[places.cpu()][(order % images).cpu()]
+        block = self.cache.block[places.cpu()][(order % images).cpu()]
         values = [
             torch.full((len(flat), *([len(one.parts)] if one.parts else [])), torch.nan, dtype=torch.float64, device=maps.device)
             for one in self.metrics
         ]
-        for together in within_units(unit, self._jobs_at_once()):
+        for together in within_blocks(block, self._jobs_at_once()):
             if lost and stop:
                 break
             jobs = order[together.to(maps.device)]
@@ -190,20 +171,11 @@ class MetricOracle:
         self.spent.shared += len(flat) - len(order)
         return [known[first[inverse]].unflatten(0, (candidates, images)).cpu() for known in values]
 
-    def _drawn_again(self, cams: Sequence[Drawable] | None, count: int) -> Sequence[Drawable] | None:
-        """The candidates, `count` of them, if a metric redraws."""
-        if not self.redraws:
-            return None
-        if cams is None or len(cams) != count:
-            names = ", ".join(metric.name for metric in self.metrics if metric.redraws)
-            raise SycamError(f"{names}: heatmaps are drawn on other images too, so score must be given the {count} CAMs")
-        return cams
-
     def _alike(self, maps: Tensor, candidate: Tensor) -> Sequence[Tensor]:
         """What tells the maps of one image apart, each [C·B]: candidates whose maps share a pass there have the same."""
         if self.redraws:
             return [candidate]
-        return [_leaders(maps, self.agree).flatten()] if self.agree else _hashes(maps.flatten(0, 1))
+        return [_leaders(maps, self.agree).flatten()] if self.agree else hashes(maps.flatten(0, 1))
 
     def _jobs_at_once(self) -> int:
         budget = BYTES_OF_HEATMAPS * (1 if self.cache.network.device.type == "cpu" else 4)
@@ -265,28 +237,6 @@ class MetricOracle:
         return self.cache.network.logits(images).softmax(1)
 
 
-def require_masks(metric: Metric, images: ImageSet) -> None:
-    """Nothing where the metric needs no masks, or every image has one.
-
-    Raises:
-        SycamError: names the first image without.
-    """
-    if metric.needs_masks and not bool(images.has_mask.all()):
-        bare = [name for name, has in zip(images.names, images.has_mask.tolist(), strict=True) if not has]
-        raise SycamError(
-            f"metric {metric.name!r} needs a mask or boxes on every image; {len(bare)} of {len(images)} have none, "
-            f"first {bare[0]}: leave them out, or choose another metric"
-        )
-
-
-def _hashes(flat: Tensor) -> tuple[Tensor, Tensor]:
-    """Two 63-bit hashes of the bits of each map: [M] int64 each."""
-    bits = flat.flatten(1).contiguous().view(torch.int32).to(torch.int64)
-    generator = torch.Generator().manual_seed(0x5CA)
-    factors = torch.randint(-(2**62), 2**62, (2, bits.shape[1]), generator=generator).to(flat.device) | 1
-    return (bits * factors[0]).sum(1), (bits * factors[1]).sum(1)
-
-
 def _leaders(maps: Tensor, tolerance: float) -> Tensor:
     """For maps [C, B, h, w] the first candidate whose map of the same image differs nowhere by more than the tolerance, and that
     has no such candidate before it: [C, B] int64. Where the only ones near follow others themselves, the candidate's own."""
@@ -299,3 +249,54 @@ def _leaders(maps: Tensor, tolerance: float) -> Tensor:
         followed = near & leads[:, None]
         found.append(torch.where(followed.any(2), followed.int().argmax(2), places))
     return torch.cat(found).T
+
+
+class Drawer:
+    """Heatmaps of candidates on other images, each on its own.
+
+    One forward pass of a batch gives activations and probabilities; from these follow A, G, fc and whatever has a closed form
+    on a verified GAP + linear head, so that scoring coherency costs the pass that the drop costs. Other terminals are computed
+    once for the batch and shared by all candidates in it.
+
+    Args:
+        network: the CNN.
+        cams: the candidates.
+        settings: of terminals.
+        norm: how heatmaps are normalised (`post`).
+    """
+
+    def __init__(self, network: Network, cams: Sequence[Drawable], settings: TerminalSettings, norm: str = "minmax") -> None:
+        self.network, self.cams, self.settings, self.norm = network, cams, settings, norm
+        self._terminals = [_terminals(cam) for cam in cams]
+
+    def __call__(self, images: Tensor, candidates: Tensor, classes: Tensor) -> tuple[Tensor, Tensor]:
+        """Heatmaps [b, H, W] in [0, 1] of candidates [b] for classes [b] on images [b, 3, H, W], and the network's
+        probabilities there, [b, C]. Where a candidate is not finite its heatmap is empty.
+
+        Raises:
+            SycamError: the network cannot give a terminal, or a baseline.
+        """
+        size = (images.shape[-2], images.shape[-1])
+        activations, logits = self.network.activations(images)
+        view = View(self.network, images, classes, activations=activations, logits=logits, settings=self.settings)
+        heatmaps = images.new_zeros(len(images), *size)
+        present = candidates.unique().tolist()
+        names = sorted({name for place in present for name in self._terminals[place]} | {"A"})
+        values = {name: view[name] for name in names} if any(isinstance(self.cams[place], Term) for place in present) else {}
+        drawn: dict[Baseline, Tensor] = {}
+        for place in present:
+            cam, rows = self.cams[place], (candidates == place).nonzero()[:, 0]
+            if isinstance(cam, Term):
+                part = Evaluator({name: values[name][rows] for name in (*self._terminals[place], "A")})
+                heatmaps[rows] = post(combined_maps([cam], part)[0][0], size, norm=self.norm).to(heatmaps)
+            else:
+                if cam not in drawn:
+                    drawn[cam] = post(cam.maps(view)[0], size, norm=self.norm).to(heatmaps)
+                heatmaps[rows] = drawn[cam][rows]
+        return heatmaps, logits.softmax(1)
+
+
+def _terminals(cam: Drawable) -> list[str]:
+    if isinstance(cam, Baseline):
+        return []
+    return sorted({part.name for part in subterms(expand(cam)) if part.is_variable})
