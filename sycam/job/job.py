@@ -165,7 +165,7 @@ def read_job(path: Path, given: Mapping[str, Any], grammar: str | Path | None = 
         SycamError: no such file; it is neither TOML nor JSON; all mistakes in it at once.
     """
     data = read_file(path)
-    if "manifest" in data or "network" in data:
+    if {"manifest", "load", "versions"} & {*data}:
         raise SycamError(f"{path} is no job: name a run's job.json, or a TOML file of options")
     data.pop("sycam", None)
     objects = [name for name in data.pop("brought", []) if name not in given]
