@@ -122,7 +122,8 @@ def is_core(function: Function) -> bool:
     >>> is_core(Function("+", (REAL, REAL), REAL)), is_core(Function("+", (BOOL, BOOL), BOOL))
     (True, False)
     """
-    return core_function(function.name, function.parameters) == function
+    found = core_function(function.name, function.parameters)
+    return found is function or found == function  # it is nearly always the one object
 
 
 def described(function: Function) -> CoreFunction | None:

@@ -17,7 +17,7 @@ from torch import Tensor
 from sycam.errors import SycamError
 from sycam.heatmap import post
 from sygus import BOOL, INT, REAL, Context, Function, Operator, Term, expand
-from sygus.core import described
+from sygus.core import FUNCTIONS
 from sygus.semantics.interpret import Domain, interpret
 from sygus.terms import fold, subterms
 
@@ -188,8 +188,7 @@ def _defined(term: Term, evaluator: Evaluator) -> Tensor:
     into terms with a function that overflows, such as `exp`, alone. Of an `ite` on what is one for the whole image, such as its
     class, only the branch that is taken counts."""
     expanded = expand(term)
-    known = [described(part.symbol) for part in subterms(expanded) if isinstance(part.symbol, Function)]
-    if not any(function is not None and function.overflows for function in known):
+    if not any(part.args and part.name in FUNCTIONS and FUNCTIONS[part.name].overflows for part in subterms(expanded)):
         return torch.ones(evaluator.batch, dtype=torch.bool, device=evaluator.device)
 
     def visit(part: Term, args: tuple[Tensor, ...]) -> Tensor:
