@@ -15,7 +15,7 @@ import numpy as np
 
 from ..core import apply
 from ..semantics import exact
-from ..semantics.entries import Inexact, level_of
+from ..semantics.exact import Inexact, level_of
 from ..semantics.interpret import Context, interpret
 from ..semantics.scalars import Instance
 from ..solver.process import Solver

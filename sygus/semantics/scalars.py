@@ -13,8 +13,7 @@ from functools import partial, reduce
 from ..constants import real
 from ..core import apply
 from ..terms import BOOL, INT, REAL, Literal, Term, Variable, variable
-from .entries import Entries, Index, level_of
-from .exact import Number, Tensor
+from .exact import Entries, Index, Number, Tensor, level_of
 from .interpret import Context
 
 SOLVED = frozenset({"+", "-", "*", "/", "abs", "<", "<=", ">", ">=", "=", "distinct", "ite", "and", "or", "xor", "=>", "not",
