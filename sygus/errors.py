@@ -76,8 +76,8 @@ def near(name: str, known: Iterable[str], n: int = 1, cutoff: float = 0.6) -> li
     return difflib.get_close_matches(name, names[:_COMPARED], n=n, cutoff=cutoff)
 
 
-def nearest(name: str, known: Iterable[str], n: int = 1) -> str:
-    """A hint that names what a misspelt `name` may have meant, `n` names at most.
+def nearest(name: str, known: Iterable[str], n: int = 1, everything: bool = False) -> str:
+    """A hint that names what a misspelt `name` may have meant, `n` names at most; with `everything`, all that there are as well.
 
     >>> nearest("gradcan", ["gradcam", "layercam"])
     "; did you mean 'gradcam'?"
@@ -87,9 +87,15 @@ def nearest(name: str, known: Iterable[str], n: int = 1) -> str:
     '; known: gradcam, layercam'
     >>> nearest("x", [])
     ''
+    >>> nearest("iuo", ["pointing", "iou"], everything=True), nearest("x", [], everything=True)
+    ("; did you mean 'iou'? There are: pointing, iou", '. There are: none')
     """
-    names = sorted(set(known))
+    given = list(known)
+    names = sorted(set(given))
     close = near(name, names, n)
+    if everything:
+        meant = f"; did you mean {' or '.join(map(repr, close))}?" if close else "."
+        return f"{meant} There are: {', '.join(given) or 'none'}"
     if close:
         return f"; did you mean {' or '.join(map(repr, close))}?"
     listed = ", ".join(cut(other) for other in names[:20])

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from sycam.errors import SycamError
 from sycam.heatmap import post
+from sycam.registry import Registry
 
 if TYPE_CHECKING:
     from sycam.terminals.view import View
@@ -69,7 +70,8 @@ class Baseline:
         return post(self.maps(view)[0], (view.images.shape[-2], view.images.shape[-1]))
 
 
-BASELINES: dict[str, Baseline] = {}
+BASELINES: Registry[Baseline] = Registry("baseline", __package__)
+"""By name. Every file of this folder is looked through."""
 
 
 def register_baseline(name: str, *, kind: str = "baseline", passes: str, reference: str) -> Callable[[Compute], Compute]:
@@ -79,7 +81,8 @@ def register_baseline(name: str, *, kind: str = "baseline", passes: str, referen
         name, kind, passes, reference: see `Baseline`.
 
     Raises:
-        ValueError: the name is taken, the kind is unknown, or there is no docstring.
+        SycamError: the name is taken.
+        ValueError: the kind is unknown, or there is no docstring.
 
     >>> @register_baseline("Brightness", passes="none", reference="an example")
     ... def brightness(view):
@@ -90,14 +93,12 @@ def register_baseline(name: str, *, kind: str = "baseline", passes: str, referen
     """
     if kind not in KINDS:
         raise ValueError(f"baseline {name!r}: no kind {kind!r}; there are {', '.join(KINDS)}")
-    if name in BASELINES:
-        raise ValueError(f"baseline {name!r} is registered already, by {BASELINES[name].compute.__module__}")
 
     def register(compute: Compute) -> Compute:
         doc = inspect.getdoc(compute)
         if not doc:
             raise ValueError(f"baseline {name!r} needs a docstring that says what it computes")
-        BASELINES[name] = Baseline(name, kind, passes, reference, doc, compute)
+        BASELINES.add(name, Baseline(name, kind, passes, reference, doc, compute), compute.__module__)
         return compute
 
     return register

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from pathlib import Path
 from typing import TypeAlias
@@ -10,6 +9,7 @@ from typing import TypeAlias
 from sycam.baselines import BASELINES, Baseline
 from sycam.errors import SycamError
 from sycam.terminals import TERMINALS
+from sygus.errors import near
 
 from .cam import Cam
 from .reading import cam_from_text, cams_in, known_cams
@@ -54,8 +54,8 @@ def find_cams(spec: str) -> list[AnyCam]:
         return [by_plain_name[_plain(spec)]]
     if spec.lstrip().startswith("(") or spec in TERMINALS:
         return [cam_from_text(spec)]
-    near = difflib.get_close_matches(_plain(spec), by_plain_name, n=1)
-    guess = f"; did you mean {by_plain_name[near[0]].name!r}? Give" if near else ": give"
+    close = near(_plain(spec), by_plain_name)
+    guess = f"; did you mean {by_plain_name[close[0]].name!r}? Give" if close else ": give"
     raise SycamError(
         f"no CAM, file or run {spec!r}{guess} a name of `sycam list cams`, {', '.join(GROUPS)}, a .sy file, a run's "
         "folder, or a term such as '(gap G)'"

@@ -16,15 +16,9 @@ own, which can be ended whatever it does.
 
 from __future__ import annotations
 
-import importlib
-import importlib.machinery
-import importlib.util
 import inspect
-import itertools
-import sys
 import traceback
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import replace
 from fnmatch import fnmatchcase
 from functools import wraps
@@ -38,20 +32,19 @@ from torch import Tensor
 from sycam.errors import OracleError, SycamError, asked_about
 from sycam.metrics.arithmetic import is_own
 from sycam.metrics.query import Query
-from sycam.metrics.registry import METRICS, Metric, did_you_mean, first_paragraph, registering_into
+from sycam.metrics.registry import METRICS, Metric, first_paragraph, registering_into
+from sycam.own_code import last_line, run_file, run_module
 from sycam.plugins.entrypoints import GROUP, installed_oracles
 from sycam.plugins.limit import SECONDS, OutOfTime, time_limit
-
-_loads = itertools.count()
+from sygus.errors import nearest
 
 
 def load_oracle(spec: str, *, folder: Path | None = None, timeout: float | None = None, isolate: bool = True) -> Metric:
-    """The metric that `spec` names. The file is run anew on every call and leaves nothing behind in `sys.modules`.
+    """The metric that `spec` names. The file is run anew on every call.
 
     Args:
         spec: `path/to/file.py:Name`, `package.module:Name`, the path of a program (`sycam.plugins.program`), or the name of an
-            installed entry point of the group `sycam.oracles`. A file cannot import what lies beside it; a module is
-            found on `sys.path`, and stays imported, as any module does.
+            installed entry point of the group `sycam.oracles`. Files and modules are found and run as by `sycam.own_code`.
         folder: where a relative path is looked for before the working folder.
         timeout: seconds that it may need for a query; None for what it says itself, and else 300.
         isolate: whether an oracle that asks for a process of its own gets it.
@@ -88,11 +81,11 @@ def load_oracle(spec: str, *, folder: Path | None = None, timeout: float | None 
         )
     if place.endswith(".py") or _in_folder(place, folder).is_file() or "/" in place or "\\" in place:
         file = _in_folder(place, folder)
-        module, spec = _run_file(file), f"{file}:{name}"
+        module, spec = _run(run_file, file), f"{file}:{name}"
     else:
-        module = _import_module(place)
+        module = _run(run_module, place)
     if not hasattr(module, name):
-        raise SycamError(f"{place} has no oracle {name!r}{did_you_mean(name, _candidates(module))}")
+        raise SycamError(f"{place} has no oracle {name!r}{nearest(name, _candidates(module), everything=True)}")
     return _checked_name(_as_metric(getattr(module, name), name, spec, timeout, isolate), spec)
 
 
@@ -129,7 +122,7 @@ def _installed(name: str, value: str, timeout: float | None, isolate: bool) -> M
     """The oracle of an entry point `package.module:Name`, by the name of the entry point."""
     spec = value.split("[")[0].strip()
     place, _, attribute = spec.partition(":")
-    module = _import_module(place)
+    module = _run(run_module, place)
     if not attribute.isidentifier() or not hasattr(module, attribute):
         raise SycamError(f"the entry point {name} of {GROUP} names {value}, which is not there: install its package anew")
     return replace(_as_metric(getattr(module, attribute), attribute, spec, timeout, isolate), name=name)
@@ -144,65 +137,10 @@ def _checked_name(made: Metric, spec: str) -> Metric:
     return made
 
 
-def _run_file(path: Path) -> ModuleType:
-    path = path.expanduser()
-    if not path.is_file():
-        what = "is a folder, not a Python file" if path.is_dir() else "does not exist"
-        raise SycamError(f"oracle file {path} {what} (looked in {Path.cwd()}); name it as path/to/file.py:Name")
-    # A name that nobody imports: the file may be called json.py and must hide nothing.
-    alias = f"_sycam_oracle_{next(_loads)}_{path.stem}"
-    spec = importlib.util.spec_from_file_location(alias, path, loader=_SourceOnly(alias, str(path)))
-    assert spec is not None  # as it is whenever a loader is given
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[alias] = module  # for the time of the run: dataclasses look their module up there
-    try:
-        with _import_errors(str(path), str(path)), registering_into({}):
-            spec.loader.exec_module(module)
-    finally:
-        sys.modules.pop(alias, None)
-    return module
-
-
-class _SourceOnly(importlib.machinery.SourceFileLoader):
-    """Runs the source as it is now. Byte code is cached by second and size, so a quick edit would go unseen."""
-
-    def get_code(self, fullname: str) -> Any:
-        return self.source_to_code(self.get_data(self.path), self.path)
-
-
-def _import_module(name: str) -> ModuleType:
-    if not all(part.isidentifier() for part in name.split(".")):
-        raise SycamError(f"{name!r} is neither a Python file (it would end in .py) nor a module's dotted name")
-    with _import_errors(name, None), registering_into({}):
-        return importlib.import_module(name)
-
-
-@contextmanager
-def _import_errors(place: str, path: str | None) -> Iterator[None]:
-    """Turns whatever the user's module raises while it runs into one line of text, with the line of their file."""
-    try:
-        yield
-    except ModuleNotFoundError as error:
-        missing = error.name or ""
-        if path is None and (place == missing or place.startswith(f"{missing}.")):
-            hint = f"is it installed here? To name a file, write path/to/{place.rsplit('.', 1)[-1]}.py:Name"
-        elif path is not None and (Path(path).parent / f"{missing.split('.')[0]}.py").exists():
-            hint = "an oracle file cannot import its neighbours: install them, or name it as package.module:Name"
-        else:
-            hint = "install it, or do without"
-        raise SycamError(f"cannot import oracle {place}: {_last_line(error, path)}; {hint}") from error
-    except (Exception, SystemExit) as error:
-        raise SycamError(f"cannot import oracle {place}: {_last_line(error, path)}") from error
-
-
-def _last_line(error: BaseException, path: str | None) -> str:
-    """`file.py:12: ValueError: ...`: the last line of the user's traceback, and the last line of their file in it."""
-    words = traceback.format_exception_only(type(error), error)[-1].strip()
-    if isinstance(error, SyntaxError) and error.filename == path:
-        return f"{path}:{error.lineno}: {words}"
-    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == path]
-    return f"{path}:{lines[-1]}: {words}" if lines else words
+def _run(run: Callable[[Any, str], ModuleType], place: Path | str) -> ModuleType:
+    """A person's module, which registers nothing."""
+    with registering_into({}):
+        return run(place, "oracle")
 
 
 def _candidates(module: ModuleType) -> list[str]:
@@ -315,6 +253,6 @@ def _blaming(oracle: Callable[[Query], Tensor], spec: str, seconds: float) -> Ca
         except (Exception, SystemExit) as error:
             if isinstance(error, RuntimeError) and "memory" in str(error):  # the CPU allocator has no class of its own
                 raise
-            raise failed(f"failed at {_last_line(error, path)}", error) from error
+            raise failed(f"failed at {last_line(error, path)}", error) from error
 
     return compute

@@ -29,7 +29,7 @@ import torch
 from torch import Tensor, nn
 
 from sycam.errors import SycamError
-from sycam.metrics.registry import did_you_mean
+from sygus.errors import nearest
 
 if TYPE_CHECKING:
     from sycam.network import Network, Preprocessing
@@ -78,7 +78,9 @@ class Protocol:
                 raise SycamError(f"protocol {self.name!r}: {what} is {' or '.join(map(repr, known))}, not {value!r}")
         for key in self.preprocessing:
             if key not in PREPROCESSING:
-                raise SycamError(f"protocol {self.name!r}: no preprocessing {key!r}{did_you_mean(key, PREPROCESSING)}")
+                raise SycamError(
+                    f"protocol {self.name!r}: no preprocessing {key!r}{nearest(key, PREPROCESSING, everything=True)}"
+                )
 
     def fill(self, preprocessing: Preprocessing) -> Tensor | None:
         """What masked pixels become in normalised space, [3], as `Query` takes it; None for the mean colour, which is 0."""
@@ -196,7 +198,7 @@ def find_protocol(spec: str | Path | Protocol | None) -> Protocol:
         return PROTOCOLS[str(spec)]
     path = Path(spec)
     if path.suffix != ".toml" and not path.is_file():
-        raise SycamError(f"no protocol {str(spec)!r}{did_you_mean(str(spec), list(PROTOCOLS))}, and TOML files")
+        raise SycamError(f"no protocol {str(spec)!r}{nearest(str(spec), PROTOCOLS, everything=True)}, and TOML files")
     try:
         data = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -212,7 +214,7 @@ def _from_data(data: dict[str, Any], path: Path) -> Protocol:
     }  # fmt: skip
     for key, value in data.items():
         if key not in kinds:
-            raise SycamError(f"{path}: a protocol says nothing of {key!r}{did_you_mean(key, list(kinds))}")
+            raise SycamError(f"{path}: a protocol says nothing of {key!r}{nearest(key, kinds, everything=True)}")
         if not isinstance(value, kinds[key]):
             raise SycamError(f"{path}: {key} must be a {'table' if kinds[key] is dict else 'text'}, not {value!r}")
     missing = [key for key in ("masked", "class") if key not in data]

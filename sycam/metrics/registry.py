@@ -8,10 +8,9 @@
 
 from __future__ import annotations
 
-import difflib
 import inspect
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
@@ -23,6 +22,7 @@ import torch
 from torch import Tensor
 
 from sycam.errors import OracleError, SycamError, asked_about
+from sygus.errors import nearest
 
 if TYPE_CHECKING:
     from sycam.metrics.query import Query
@@ -322,7 +322,7 @@ def metric(name: str) -> Metric:
     base, at, level = name.partition("@")
     if at and base in METRICS:
         return _at_level(METRICS[base], name, level)
-    raise SycamError(f"no metric {name!r}{did_you_mean(base, sorted(METRICS))}")
+    raise SycamError(f"no metric {name!r}{nearest(base, sorted(METRICS), everything=True)}")
 
 
 def _at_level(base: Metric, name: str, text: str) -> Metric:
@@ -354,14 +354,3 @@ def first_paragraph(documented: object) -> str:
     """The first paragraph of an object's docstring on one line, "" where there is none."""
     text = inspect.cleandoc(getattr(documented, "__doc__", None) or "")
     return " ".join(text.split("\n\n")[0].split())
-
-
-def did_you_mean(name: str, known: Sequence[str]) -> str:
-    """The end of an error about an unknown name: the nearest one, then all there are.
-
-    >>> did_you_mean("iuo", ["iou", "pointing"])
-    "; did you mean 'iou'? There are: iou, pointing"
-    """
-    near = difflib.get_close_matches(name, known, n=1)
-    nearest = f"; did you mean {near[0]!r}?" if near else "."
-    return f"{nearest} There are: {', '.join(known) or 'none'}"

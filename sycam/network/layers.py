@@ -6,7 +6,6 @@ times a block, and hooking it moves ResNet50's Grad-CAM average drop from 13.8 t
 
 from __future__ import annotations
 
-import difflib
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +16,7 @@ from sycam.errors import SycamError
 from sycam.network.hooks import evaluating
 from sycam.network.output import Output
 from sycam.network.reshape import Reshape, Tokens, find_reshape
+from sygus.errors import near
 
 HOW_TO_LIST = "sycam.network.list_layers(model, example) lists them all"
 
@@ -90,9 +90,9 @@ def layer_module(model: nn.Module, layer: str) -> nn.Module:
     modules.pop("", None)
     if layer in modules:
         return modules[layer]
-    near = difflib.get_close_matches(layer, modules, n=4, cutoff=0.3) or list(modules)[-4:]
+    close = near(layer, modules, n=4, cutoff=0.3) or list(modules)[-4:]
     raise SycamError(
-        f"no layer {layer!r} in {type(model).__name__}; the nearest names are {', '.join(map(repr, near))} ({HOW_TO_LIST})"
+        f"no layer {layer!r} in {type(model).__name__}; the nearest names are {', '.join(map(repr, close))} ({HOW_TO_LIST})"
     )
 
 

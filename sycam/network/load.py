@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib
-import importlib.util
 import re
-import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from http.client import HTTPException
 from pathlib import Path
@@ -22,6 +18,8 @@ from sycam.network.network import Network
 from sycam.network.preprocessing import IMAGENET_MEAN, IMAGENET_STD, Colours, Preprocessing, triple
 from sycam.network.reshape import Reshape
 from sycam.network.weights import fill, output_count, read_weights, vit_size
+from sycam.own_code import run_file, run_module
+from sygus.errors import near
 
 Number3 = float | Sequence[float]
 
@@ -156,8 +154,8 @@ def _torchvision(name: str, path: Path | None, classes: int | None) -> Loaded:
 
     known = {entry.lower(): entry for entry in models.list_models(module=models)}
     if name.lower() not in known:
-        near = difflib.get_close_matches(name.lower(), known, n=3, cutoff=0.5)
-        guess = f" (did you mean {', '.join(near)}?)" if near else ""
+        close = near(name.lower(), known, n=3, cutoff=0.5)
+        guess = f" (did you mean {', '.join(close)}?)" if close else ""
         raise SycamError(
             f"no torchvision classifier {name!r}{guess}: a model is a "
             "torchvision name, file.py:function, package.module:function, or embedded"
@@ -257,12 +255,12 @@ def _call_factory(text: str) -> nn.Module:
             "models.py:load:tiny_darknet"
         )
     source = match["file"] or match["module"]
-    module = _import_file(Path(source)) if match["file"] else _import_module(source)
+    module = run_file(Path(source), "model") if match["file"] else run_module(source, "model")
     factory: Callable[..., Any] | None = getattr(module, match["function"], None)
     if not callable(factory):
         functions = [name for name, value in vars(module).items() if callable(value) and not name.startswith("_")]
-        near = difflib.get_close_matches(match["function"], functions, n=3, cutoff=0.3) or functions[:5]
-        raise SycamError(f"{source} has no function {match['function']!r}; it has {', '.join(near) or 'none'}")
+        close = near(match["function"], functions, n=3, cutoff=0.3) or functions[:5]
+        raise SycamError(f"{source} has no function {match['function']!r}; it has {', '.join(close) or 'none'}")
     arguments = match["args"].split(",") if match["args"] else []
     try:
         model = factory(*arguments)
@@ -273,41 +271,6 @@ def _call_factory(text: str) -> nn.Module:
     if not isinstance(model, nn.Module):
         raise SycamError(f"{source}: {match['function']} returned {type(model).__name__}; it must return an nn.Module")
     return model
-
-
-def _import_file(path: Path) -> Any:
-    if not path.is_file():
-        raise SycamError(f"no file {path}: a model from a file is written file.py:function")
-    name = f"sycam_model_{path.stem}"
-    spec = importlib.util.spec_from_file_location(name, path)
-    assert spec is not None  # a .py suffix always has a loader
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module  # dataclasses and pickles in the file look themselves up
-    try:
-        with _importable(path.resolve().parent):
-            spec.loader.exec_module(module)
-    except Exception as problem:
-        del sys.modules[name]
-        raise SycamError(f"{path} cannot be imported: {type(problem).__name__}: {problem}") from problem
-    return module
-
-
-def _import_module(name: str) -> Any:
-    try:
-        with _importable(Path.cwd()):  # a console script, unlike `python -m`, does not look there
-            return importlib.import_module(name)
-    except Exception as problem:
-        raise SycamError(f"module {name} cannot be imported: {type(problem).__name__}: {problem}") from problem
-
-
-@contextmanager
-def _importable(folder: Path) -> Iterator[None]:
-    sys.path.insert(0, str(folder))
-    try:
-        yield
-    finally:
-        sys.path.remove(str(folder))
 
 
 def _device(device: torch.device | str) -> torch.device:

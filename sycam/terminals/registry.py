@@ -5,7 +5,6 @@ A terminal is one registered function of a `View`; registering it is all that a 
 
 from __future__ import annotations
 
-import difflib
 import inspect
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
@@ -13,8 +12,8 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from sycam.errors import SycamError
 from sycam.job import TerminalSettings
+from sycam.registry import Registry
 
 if TYPE_CHECKING:
     from sycam.terminals.view import View
@@ -61,7 +60,10 @@ class Terminal:
         return SHAPES[self.sort, self.level]
 
 
-TERMINALS: dict[str, Terminal] = {}
+TERMINALS: Registry[Terminal] = Registry(
+    "terminal", __package__, first=("gradients", "head", "masking", "deeplift", "shapley", "opti", "noise", "relevance")
+)
+"""By name, in the order in which people want to see them listed. Every file of this folder is looked through."""
 
 
 def register_terminal(
@@ -80,7 +82,8 @@ def register_terminal(
     computed again for each.
 
     Raises:
-        ValueError: the name is taken, sort and level do not go together, there is no docstring, or no such setting.
+        SycamError: the name is taken.
+        ValueError: sort and level do not go together, there is no docstring, or no such setting.
 
     >>> @register_terminal("ones", sort="Real", level="channel", source="a control")
     ... def ones(view):
@@ -92,9 +95,6 @@ def register_terminal(
     if (sort, level) not in SHAPES:
         pairs = ", ".join(f"{sort} of {level}" for sort, level in SHAPES)
         raise ValueError(f"terminal {name!r}: no {sort} of {level}; there are {pairs}")
-    if name in TERMINALS:
-        raise ValueError(f"terminal {name!r} is registered already, by {TERMINALS[name].compute.__module__}")
-
     unknown = set(settings or ()) - set(TerminalSettings.__dataclass_fields__)
     if unknown:
         raise ValueError(
@@ -106,7 +106,8 @@ def register_terminal(
         if not doc:
             raise ValueError(f"terminal {name!r} needs a docstring that says what it means")
         reads = None if settings is None else tuple(settings)
-        TERMINALS[name] = Terminal(name, sort, level, passes, source, doc, compute, reads, of_class)
+        made = Terminal(name, sort, level, passes, source, doc, compute, reads, of_class)
+        TERMINALS.add(name, made, compute.__module__)
         return compute
 
     return register
@@ -120,10 +121,6 @@ def terminal(name: str) -> Terminal:
 
     >>> terminal("dorp")
     Traceback (most recent call last):
-    sycam.errors.SycamError: no terminal 'dorp'; did you mean drop? There are A, ...
+    sycam.errors.SycamError: no terminal 'dorp'; did you mean 'drop'? There are: A, ...
     """
-    if name in TERMINALS:
-        return TERMINALS[name]
-    near = difflib.get_close_matches(name, TERMINALS, n=3, cutoff=0.6)
-    guess = f" did you mean {', '.join(near)}? There" if near else " there"
-    raise SycamError(f"no terminal {name!r};{guess} are {', '.join(TERMINALS)}")
+    return TERMINALS.find(name)

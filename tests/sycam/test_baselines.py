@@ -182,8 +182,8 @@ def test_a_baseline_says_what_it_is():
 
 
 def test_what_is_wrong_is_refused():
-    with pytest.raises(ValueError, match="registered already"):
-        register_baseline("EigenCAM", passes="none", reference="x")
+    with pytest.raises(SycamError, match="already a baseline 'EigenCAM'"):
+        register_baseline("EigenCAM", passes="none", reference="x")(Baseline.heatmaps)
     with pytest.raises(ValueError, match="no kind 'other'"):
         register_baseline("Other", kind="other", passes="none", reference="x")
     with pytest.raises(ValueError, match="needs a docstring"):

@@ -60,15 +60,15 @@ def test_factory_errors(factory):
         f"{factory}:biuld": r"nets.py has no function 'biuld'; it has build",
         f"{factory}:nothing": r"nets.py: nothing returned int; it must return an nn.Module",
         f"{factory}:failing:resnet": r"nets.py: failing\('resnet'\) failed: KeyError: 'resnet'",
-        f"{factory.parent}/none.py:build": r"no file .*none.py",
-        "no_such_package.module:build": "module no_such_package.module cannot be imported: ModuleNotFoundError",
+        f"{factory.parent}/none.py:build": r"model file .*none.py does not exist",
+        "no_such_package.module:build": "cannot import model no_such_package.module: ModuleNotFoundError",
         "models.py:": "cannot read the model 'models.py:': write file.py:function",
     }
     for model, message in cases.items():
         with pytest.raises(SycamError, match=message):
             load_network(model, size=8)
     factory.write_text("import nothing_of_that_name")
-    with pytest.raises(SycamError, match=r"nets.py cannot be imported: ModuleNotFoundError"):
+    with pytest.raises(SycamError, match=r"cannot import model .*nets.py:1: ModuleNotFoundError"):
         load_network(f"{factory}:build", size=8)
     with pytest.raises(SycamError, match=r"Tiny does not say which input it was trained on: give --size PIXELS"):
         load_network(Tiny())
