@@ -35,6 +35,7 @@ class Registry(MutableMapping[str, T]):
         self.kind, self.package = kind, package
         self._first = first
         self._members: dict[str, T] = {}
+        self._homes: dict[str, str] = {}
         self._complete = self._looking = False
         self._lock = RLock()
 
@@ -48,7 +49,7 @@ class Registry(MutableMapping[str, T]):
             self._look()  # a person's own must not take the name of one that is not imported yet
         if name in self._members:
             raise SycamError(f"there is already a {self.kind} {name!r}: give the new one another name")
-        self._members[name] = member
+        self._members[name], self._homes[name] = member, home
 
     def find(self, name: str) -> T:
         """The member of that name.
@@ -71,8 +72,14 @@ class Registry(MutableMapping[str, T]):
             self._looking = True
             try:
                 names = [module.name for module in iter_modules(import_module(self.package).__path__)]
-                for name in (*self._first, *(name for name in names if name not in self._first)):
-                    import_module(f"{self.package}.{name}")
+                order = [f"{self.package}.{name}" for name in dict.fromkeys([*self._first, *names])]
+                for name in order:
+                    import_module(name)
+                # Whoever imported some of them before has not changed the order; of a package, its place counts.
+                places = {name: place for place, name in enumerate(order)}
+                depth = self.package.count(".") + 2
+                home = {name: ".".join(self._homes[name].split(".")[:depth]) for name in self._members}
+                self._members = dict(sorted(self._members.items(), key=lambda member: places[home[member[0]]]))
                 self._complete = True
             finally:
                 self._looking = False

@@ -59,9 +59,7 @@ else:
 """
 
 
-@pytest.mark.parametrize(
-    ("package", "text"), [("sycam.terminals", TERMINAL), ("sycam.baselines", BASELINE)]
-)
+@pytest.mark.parametrize(("package", "text"), [("sycam.terminals", TERMINAL), ("sycam.baselines", BASELINE)])
 def test_a_new_member_is_one_file(tmp_path, package, text):
     (tmp_path / "one_file.py").write_text(text)
     subprocess.run([sys.executable, "-c", LOOK, package, str(tmp_path)], check=True, timeout=120)
