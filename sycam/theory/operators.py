@@ -30,7 +30,7 @@ def pointwise(name: str, parameters: tuple[Sort, ...], result: Sort, body: str, 
 
 
 def reduction(name: str, parameter: Sort, result: Sort, kind: str, axis: int, doc: str) -> Operator:
-    """Registers an operator that reduces one axis (`CHANNEL` or `PIXEL`) by mean, sum, max, min, std or softmax."""
+    """Registers an operator that reduces one axis (`CHANNEL` or `PIXEL`) by a kind of `sygus.theory.REDUCTIONS`."""
     return CAM.add(Operator(name, (parameter,), result, reduction=kind, axis=axis, doc=doc))
 
 

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from ..constants import real
 from ..core import FUNCTIONS, Sign, apply, divide
+from ..semantics import exact
 from ..terms import BOOL, REAL, Function, Literal, Term, fold, subterms, variable
 
 Fraction = tuple[Term, Term]
@@ -194,9 +195,7 @@ def _replace(root: Term, replacement: dict[Term, Term]) -> Term:
         if name == "ite" and args[1] is args[2]:
             return args[1]
         if name in _NEGATED and len(args) == 2 and all(arg.is_literal for arg in args) and term.args[0].sort == REAL:
-            a, b = (arg.value for arg in args)
-            value = {">": a > b, ">=": a >= b, "<": a < b, "<=": a <= b, "=": a == b, "distinct": a != b}[name]
-            return Term(Literal(value, BOOL))
+            return Term(Literal(bool(exact.CORE[name](*[arg.value for arg in args])), BOOL))
         return Term(term.symbol, args)
 
     return fold(root, visit, dict(replacement)) if replacement else root
