@@ -23,7 +23,7 @@ from sycam.cams import AnyCam, find_cams
 from sycam.errors import Unavailable
 from sycam.images import load_images
 from sycam.network import Network, load_network
-from sycam.pictures import overlay
+from sycam.run.report.pictures import overlay
 from sycam.run.result import cam_heatmaps
 
 HERE = Path(__file__).parent

@@ -28,7 +28,7 @@ def show(context: typer.Context, cache: options.Cache = None, as_json: options.J
         if cache is not None or as_json:
             raise typer.BadParameter(f"options of {context.invoked_subcommand} go after it")
         return
-    from sycam.store import size_text
+    from sycam.job.sizes import size_text
 
     store = _store(cache)
     entries, size = store.entries() if store else [], store.bytes if store else 0
@@ -67,7 +67,7 @@ def clear(
 
     Runs that use them at this moment go on undisturbed.
     """
-    from sycam.store import size_text
+    from sycam.job.sizes import size_text
 
     seconds = _seconds(older_than) if older_than is not None else None
     store = _store(cache)

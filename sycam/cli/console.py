@@ -122,7 +122,7 @@ def stored_text(stored: Stored) -> str:
     >>> stored_text(Stored(8, 6, 1, 2, 5000, 1200, "/cache"))
     'Terminals of 3 images: 8 values read from the cache, 6 computed; 1.2 KB written to /cache.'
     """
-    from sycam.store import size_text  # takes torch along, and errors are told without
+    from sycam.job.sizes import size_text
 
     images = stored.images_read + stored.images_computed
     return (

@@ -33,8 +33,8 @@ def explain(
     options.groups_of(given, ModelSpec, TerminalSettings, others=("seed",))  # all mistakes before torch is loaded
     from sycam.cams import Cam, find_cam, of_class
     from sycam.images import load_images
-    from sycam.pictures import explain_figure
     from sycam.run.folder import RunFolder
+    from sycam.run.report.pictures import explain_figure
     from sycam.run.result import cam_heatmaps
 
     chosen = find_cam(cam)

@@ -144,7 +144,8 @@ def network(spec: ModelSpec, protocol: Protocol | None = None) -> Network:
 
 def store(output: OutputSpec) -> TerminalStore | None:
     """Where terminals are kept; None for nowhere. A folder that was named and cannot be made is an error, else a warning."""
-    from sycam.store import TerminalStore, parse_size
+    from sycam.job.sizes import parse_size
+    from sycam.store import TerminalStore
 
     folder = cache_folder(output.cache)
     size = parse_size(output.cache_limit) if output.cache_limit is not None else None

@@ -19,10 +19,10 @@ import numpy as np
 from PIL import Image
 
 from sycam.errors import SycamError
-from sycam.images.boxes import coco_box, voc_box
-from sycam.images.entry import Entry, Sample, read_entries
 from sycam.images.imageset import ImageSet
-from sycam.images.truth import with_truth
+from sycam.images.read import load_images
+from sycam.images.sample import Entry, Sample, read_entries
+from sycam.images.truth import coco_box, voc_box, with_truth
 from sycam.network.preprocessing import Preprocessing
 from sygus.errors import nearest
 
@@ -317,3 +317,39 @@ DATASETS: dict[str, Dataset] = {
     "imagenet": Dataset("meta.bin and val", "labels; its boxes are VOC XML, for --boxes", {"split": "val"}, _imagenet),
 }  # fmt: skip
 """What `--dataset` may name."""
+
+
+@dataclass(frozen=True)
+class ImageSource:
+    """Images by path or by data set, with ground truth from elsewhere or their own.
+
+    Attributes:
+        path: see `load_images`; or None.
+        dataset: see `load_dataset`; or None. One of the two is given.
+        masks, boxes: ground truth instead of the images' own; see `load_images`.
+
+    Raises:
+        SycamError: neither or both of path and dataset.
+
+    >>> ImageSource("a", "voc-detection:b")
+    Traceback (most recent call last):
+    sycam.errors.SycamError: `images` and `dataset` both name the images: give one
+    """
+
+    path: Path | str | None = None
+    dataset: str | None = None
+    masks: Path | str | None = None
+    boxes: Path | str | None = None
+
+    def __post_init__(self) -> None:
+        if self.path is not None and self.dataset is not None:
+            raise SycamError("`images` and `dataset` both name the images: give one")
+        if self.path is None and self.dataset is None:
+            raise SycamError("masks and boxes belong to images: name these with `images` or `dataset`")
+
+    def load(self, preprocessing: Preprocessing, limit: int | None = None, seed: int = 0) -> ImageSet:
+        """The images in the network's geometry, at most `limit` of them, drawn with `seed`."""
+        if self.dataset is not None:
+            return load_dataset(self.dataset, preprocessing, limit=limit, seed=seed, masks=self.masks, boxes=self.boxes)
+        assert self.path is not None
+        return load_images(self.path, preprocessing, limit=limit, seed=seed, masks=self.masks, boxes=self.boxes)

@@ -7,10 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from sycam.errors import SycamError
-from sycam.images.boxes import boxes_of
-from sycam.images.entry import EXTENSIONS, Entry, read_entries
 from sycam.images.imageset import ImageSet
-from sycam.images.truth import with_truth
+from sycam.images.sample import EXTENSIONS, Entry, read_entries
+from sycam.images.truth import boxes_of, with_truth
 from sycam.network.preprocessing import Preprocessing
 
 

@@ -15,8 +15,8 @@ from torch import nn
 
 from sycam.errors import SycamError
 from sycam.network.network import Network
+from sycam.network.outputs import Reshape
 from sycam.network.preprocessing import IMAGENET_MEAN, IMAGENET_STD, Colours, Preprocessing, triple
-from sycam.network.reshape import Reshape
 from sycam.network.weights import fill, output_count, read_weights, vit_size
 from sycam.own_code import run_file, run_module
 from sygus.errors import near
@@ -70,8 +70,8 @@ def load_network(
             classes as the file's last layer has. An `nn.Module` of the caller's is not filled: its weights are its own.
         layer: the target layer; None for the usual one.
         output: where the logits lie in what the model returns: a dict's key, a field's name or an index, with dots for
-            entries of entries; None for the default (`sycam.network.output`).
-        reshape: between what the layer returns and maps [N, K, h, w]; None to tell by its shape (`sycam.network.reshape`).
+            entries of entries; None for the default (`sycam.network.outputs`).
+        reshape: between what the layer returns and maps [N, K, h, w]; None to tell by its shape (`sycam.network.outputs`).
         size: side of the square input, pixels. Needed where the model does not say: for factories and modules.
         resize: the shorter side before the central crop, pixels, or `squash` to resize to a square at once. Where
             `size` is given and this is not, `size` itself.

@@ -13,15 +13,10 @@ from torch import Tensor, fx, nn
 
 from sycam.errors import SycamError, Unavailable
 from sycam.network.cut import cut
-from sycam.network.freed import keep_freed_memory
-from sycam.network.hooks import catching, evaluating, replacing
-from sycam.network.layers import check_calls, check_layer, layer_module
-from sycam.network.output import Output
-from sycam.network.precision import check_precision, computing_in
+from sycam.network.device import check_precision, computing_in, keep_freed_memory
+from sycam.network.layers import check_calls, check_layer, choose_layer, layer_module
+from sycam.network.outputs import ClassTokens, Output, Reshape, catching, evaluating, replacing
 from sycam.network.preprocessing import Preprocessing
-from sycam.network.reshape import Reshape
-from sycam.network.rests import Rests
-from sycam.network.target import choose_layer
 
 
 @dataclass
@@ -51,7 +46,7 @@ class Network:
     and train or eval flags; it computes in eval mode. What methods return are ordinary tensors without history, unless
     stated.
 
-    Activations are maps [N, K, h, w] for every method, whatever the layer returns: see `sycam.network.reshape`.
+    Activations are maps [N, K, h, w] for every method, whatever the layer returns: see `sycam.network.outputs`.
 
     Args:
         model: returns logits [N, C]. Used as it is where it lies on `device` already and in single or double precision;
@@ -60,7 +55,7 @@ class Network:
         preprocessing: the input it was trained on.
         layer: the target layer's name; None for the default (`find_target_layer`).
         device: such as `cpu` or `cuda:1`.
-        output: where the logits lie in what the model returns (`sycam.network.output`): a key, field or index; None for
+        output: where the logits lie in what the model returns (`sycam.network.outputs`): a key, field or index; None for
             the default.
         reshape: between the layer's output and maps; None to tell by its shape.
         name: for reports; the class name where None.
@@ -132,7 +127,7 @@ class Network:
         self._output = Output(self.name, None if output is None else str(output))
         self._overwrites_input = False  # until seen
         self._not_finite = torch.zeros((), dtype=torch.bool, device=self.device)
-        self._rests = Rests()
+        self._tokens = ClassTokens()
 
         # Seeded: the verification must not depend on, or move, the caller's random state.
         side, colours = preprocessing.size, preprocessing.channels
@@ -151,7 +146,7 @@ class Network:
         self.channels, self.map_size = A.shape[1], (A.shape[2], A.shape[3])
         self.class_names = class_names if class_names and len(class_names) == self.n_classes else None
         self._cut = cut(model, self._module, examples, self._output)
-        self._has_rest = len(self._rests) > 0
+        self._has_tokens = len(self._tokens) > 0
         self.passes = Passes()  # those of the verification are nobody's
 
     def _at(self, layer: str | None, reshape: Reshape | None, example: Tensor) -> tuple[str, Reshape]:
@@ -212,7 +207,7 @@ class Network:
         self.check_finite()
         maps, rest = self.reshape.split(caught[0])
         if rest is not None:
-            self._rests.keep(images.to(placed), rest)
+            self._tokens.keep(images.to(placed), rest)
         return maps.contiguous(), logits
 
     def tail(self, activations: Tensor, images: Tensor | None = None) -> Tensor:
@@ -231,9 +226,9 @@ class Network:
                 logits = self._output(self.model(self._placed(images)))
             self.passes.full += len(images)
             return logits
-        if images is None and self._has_rest:
+        if images is None and self._has_tokens:
             raise ValueError(f"layer {self.layer} of {self.name} returns more than maps (class tokens): tail needs the images")
-        rest = self._rests_of(images) if images is not None and self._has_rest else None
+        rest = self._tokens_of(images) if images is not None and self._has_tokens else None
         with evaluating(self._cut.tail):
             logits = self._cut.tail(self.reshape.join(activations, rest))
         self.passes.tail += len(activations)
@@ -246,7 +241,7 @@ class Network:
         They run the whole model where it could not be cut; where the layer has class tokens, these are looked up by the
         image, and computed by a full pass if `activations` has not seen it lately.
         """
-        return self._cut.tail is None or self._has_rest
+        return self._cut.tail is None or self._has_tokens
 
     @property
     def tail_graph(self) -> fx.GraphModule | None:
@@ -266,13 +261,13 @@ class Network:
         """Why the model could, or could not, be cut at the layer (see `sycam.network.cut`)."""
         return self._cut.reason
 
-    def _rests_of(self, images: Tensor) -> Tensor:
+    def _tokens_of(self, images: Tensor) -> Tensor:
         """The class tokens of images, [N, extra, K]."""
         images = images.to(self.device, self.dtype)
-        missing = self._rests.missing(images)
+        missing = self._tokens.missing(images)
         if len(missing):
             self.activations(images[missing])
-        return self._rests.of(images)
+        return self._tokens.of(images)
 
     def gradient(self, activations: Tensor, images: Tensor | None, classes: Tensor, of: str = "logit") -> Tensor:
         """Gradient with respect to the activations of each image's class, [N, K, h, w].

@@ -20,7 +20,7 @@ from sycam.metrics.protocol import DEFAULT, Protocol, find_protocol
 from sycam.metrics.registry import Metric
 from sycam.network import Network
 from sycam.network.batching import batch_by_trying
-from sycam.network.reshape import Reshape
+from sycam.network.outputs import Reshape
 from sycam.scoring import Failures, MetricOracle, Scorer, Wanted, gather
 from sycam.search import (
     Budget,

@@ -16,8 +16,8 @@ from sycam.errors import OracleError, SycamError
 from sycam.job import Group, Job, taken_together
 from sycam.job.job import OPTIONS, read_file
 from sycam.metrics.protocol import protocol_text
-from sycam.pictures import explain_figure, gallery
-from sycam.report import write_report
+from sycam.run.report import write_report
+from sycam.run.report.pictures import explain_figure, gallery
 from sycam.scoring import Terminals
 
 from .result import Result, Row, cam_heatmaps

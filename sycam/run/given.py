@@ -14,7 +14,7 @@ from sycam.job import ImageSpec, ModelSpec
 from sycam.metrics.protocol import DEFAULT, Protocol
 from sycam.metrics.registry import Metric
 from sycam.network import Network, load_network
-from sycam.network.reshape import Reshape
+from sycam.network.outputs import Reshape
 
 
 def network_of(

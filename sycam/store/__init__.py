@@ -4,8 +4,6 @@ A store is a folder of immutable safetensors files, which are mapped, never load
 disagree: each file says what it holds, is written under another name, and renamed when it is complete.
 """
 
-from .shelf import Shelf, Stored
-from .sizes import parse_size, size_text
-from .store import TerminalStore, default_folder, default_limit
+from .store import Shelf, Stored, TerminalStore, default_folder, default_limit
 
-__all__ = ["Shelf", "Stored", "TerminalStore", "default_folder", "default_limit", "parse_size", "size_text"]
+__all__ = ["Shelf", "Stored", "TerminalStore", "default_folder", "default_limit"]

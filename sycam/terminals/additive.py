@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from sycam.network.head import linear_head
+from sycam.network.heads import linear_head
 from sycam.terminals.derivatives import constant_over_pixels
 from sycam.terminals.view import View
 

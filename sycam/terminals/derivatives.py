@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from sycam.errors import Unavailable
-from sycam.network.head import linear_head
+from sycam.network.heads import linear_head
 from sycam.terminals.view import View
 
 Objective = Callable[[Tensor], Tensor]

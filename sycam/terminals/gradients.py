@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from sycam.network.head import linear_head
+from sycam.network.heads import linear_head
 from sycam.terminals.derivatives import Objective, constant_over_pixels, gradient_and_hessian, gradient_of
 from sycam.terminals.registry import register_terminal
 from sycam.terminals.view import View

@@ -8,8 +8,7 @@ import torch
 from torch import Tensor
 
 from sycam.errors import Unavailable
-from sycam.network.entry import linear_entry
-from sycam.network.head import linear_head
+from sycam.network.heads import linear_entry, linear_head
 from sycam.terminals.additive import added_by_channels
 from sycam.terminals.registry import register_terminal
 from sycam.terminals.view import View

@@ -18,10 +18,9 @@ from torch import Tensor, fx, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from sycam.errors import SycamError, Unavailable
-from sycam.network.hooks import evaluating
-from sycam.network.inplace import make_out_of_place, overwritten
+from sycam.network.cut import make_out_of_place, overwritten
 from sycam.network.network import Network, Passes
-from sycam.network.reshape import ChannelsFirst
+from sycam.network.outputs import ChannelsFirst, evaluating
 from sycam.terminals.calls import (
     AVERAGE_POOLS,
     LINEAR,

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from sycam.network.batching import images_at_once
-from sycam.network.head import linear_head
+from sycam.network.heads import linear_head
 from sycam.terminals.randomness import image_keys, normal
 from sycam.terminals.registry import register_terminal
 from sycam.terminals.view import View

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from sycam.network import Network, Preprocessing, linear_head
-from sycam.network.head import LinearHead
+from sycam.network.heads import LinearHead
 
 PREP = Preprocessing(8, (0.5, 0.4, 0.3), (0.5, 0.25, 0.2))
 

@@ -15,7 +15,7 @@ from sycam.errors import Unavailable
 from sycam.images import ImageSet
 from sycam.network import Network
 from sycam.network.cut import Cut
-from sycam.network.reshape import ChannelsLast, Tokens
+from sycam.network.outputs import ChannelsLast, Tokens
 from sycam.terminals import View
 from sycam.terminals.modular import modular_tail
 from sycam.terminals.parts import Addition, MaxPool, SpatialMean

@@ -11,7 +11,7 @@ from sycam.errors import SycamError
 from sycam.metrics.registry import metric
 from sycam.network import batching, load_network
 from sycam.network.batching import batch_by_trying, fastest, images_at_once
-from sycam.network.precision import computing_in
+from sycam.network.device import computing_in
 from sycam.scoring import MetricOracle
 
 TEXTS = ["(gap G)", "(gap (m* A G))", "(m* A (mrelu G))", "(/ (gap (m* A G)) (gap A))"]

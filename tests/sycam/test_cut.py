@@ -11,8 +11,7 @@ from torch import Tensor, nn
 from torchvision import models
 
 from sycam.network.cut import cut
-from sycam.network.hooks import catching, replacing
-from sycam.network.output import Output
+from sycam.network.outputs import Output, catching, replacing
 
 torch.manual_seed(0)
 

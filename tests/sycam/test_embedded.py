@@ -181,7 +181,7 @@ def script():
 
 def test_the_script_rebuilds_both(script, tmp_path, monkeypatch):
     monkeypatch.setattr(script, "STROKES", 64)
-    tiny = ["--steps", "3", "--images", "10", "--set", "held_out=20", "--no-check"]
+    tiny = ["--steps", "3", "--images", "10", "--held-out", "20", "--no-check"]
     assert script.main([*tiny, "--out", str(tmp_path)]) == 0
     with (tmp_path / "images" / "labels.csv").open(newline="", encoding="utf-8") as table:
         rows = list(csv.DictReader(table))

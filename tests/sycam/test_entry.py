@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from sycam.images import ImageSet
 from sycam.network import Network
 from sycam.network.cut import Cut
-from sycam.network.entry import linear_entry
+from sycam.network.heads import linear_entry
 from sycam.terminals import TerminalSettings, View
 
 

@@ -10,7 +10,7 @@ from PIL import Image
 
 from sycam.errors import SycamError
 from sycam.images import ImageSource, load_dataset, load_images
-from sycam.images.boxes import read_boxes
+from sycam.images.truth import read_boxes
 from sycam.network import Preprocessing
 
 HALF = (0.5, 0.5, 0.5)

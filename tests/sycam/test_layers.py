@@ -6,8 +6,7 @@ from torch import nn
 from torchvision import models
 
 from sycam.errors import SycamError
-from sycam.network.layers import check_layer, list_layers
-from sycam.network.target import choose_layer, find_target_layer
+from sycam.network.layers import check_layer, choose_layer, find_target_layer, list_layers
 
 ZOO = {
     "alexnet": "features.12",

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from sycam.errors import SycamError
-from sycam.pictures import COLOURS, OPACITY, explain_figure, gallery, overlay
+from sycam.run.report.pictures import COLOURS, OPACITY, explain_figure, gallery, overlay
 
 
 def noise(*size, seed=0):
@@ -134,7 +134,7 @@ def test_the_same_picture_is_the_same_bytes_and_pyplot_is_left_alone():
         explain_figure(image, heat, file, image_class="a", probability=1, expression="A")
     assert first.getvalue() == second.getvalue()
     assert {name: value for name, value in matplotlib.rcParams.items() if name != "backend"} == settings
-    code = "import sys, sycam.pictures, sycam.report; sys.exit('matplotlib.pyplot' in sys.modules)"
+    code = "import sys, sycam.run.report.pictures, sycam.run.report; sys.exit('matplotlib.pyplot' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
 
 

@@ -11,8 +11,8 @@ import pytest
 from PIL import Image
 
 from sycam.errors import SycamError
-from sycam.report import write_report
-from sycam.report.plots import incumbent_plot, whisker_plot
+from sycam.run.report import write_report
+from sycam.run.report.plots import incumbent_plot, whisker_plot
 
 VOID = {"meta", "img", "br", "hr", "link", "input"}
 

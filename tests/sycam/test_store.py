@@ -21,7 +21,7 @@ from sycam.metrics.registry import metric
 from sycam.network import Network, Preprocessing
 from sycam.scoring import MetricOracle
 from sycam.scoring.gathering import Column
-from sycam.store import shelf
+from sycam.store import store as shelf
 from sycam.terminals import TERMINALS, register_terminal
 from sygus import read_term
 

@@ -16,7 +16,8 @@ from stores import NAMES, NONE, files, gather, passes, same
 from worlds import gathered, tiny_images, tiny_network
 
 from sycam.errors import SycamError
-from sycam.store import TerminalStore, shard, shelf
+from sycam.store import TerminalStore, shard
+from sycam.store import store as shelf
 from sycam.store import store as store_module
 
 

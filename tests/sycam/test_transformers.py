@@ -11,8 +11,7 @@ from sycam.api import heatmaps
 from sycam.errors import SycamError
 from sycam.heatmap import post
 from sycam.network import ChannelsLast, Network, Preprocessing, Tokens, linear_head, list_layers
-from sycam.network.reshape import find_reshape
-from sycam.network.rests import Rests
+from sycam.network.outputs import ClassTokens, find_reshape
 
 PREP = Preprocessing(32, (0.5,) * 3, (0.5,) * 3)
 
@@ -228,11 +227,11 @@ def test_shapes_that_are_no_maps():
 
 
 def test_the_oldest_rest_goes_first():
-    rests = Rests(most=2)
+    tokens = ClassTokens(most=2)
     x = torch.arange(3.0).view(3, 1, 1, 1)
-    rests.keep(x[:2], torch.tensor([[10.0], [11.0]]))
-    assert rests.missing(x).tolist() == [2]  # and so both were asked for again
-    rests.missing(x[:1])
-    rests.keep(x[2:], torch.tensor([[12.0]]))
-    assert rests.missing(x).tolist() == [1]
-    assert rests.of(x[[2, 0]]).tolist() == [[12.0], [10.0]]
+    tokens.keep(x[:2], torch.tensor([[10.0], [11.0]]))
+    assert tokens.missing(x).tolist() == [2]  # and so both were asked for again
+    tokens.missing(x[:1])
+    tokens.keep(x[2:], torch.tensor([[12.0]]))
+    assert tokens.missing(x).tolist() == [1]
+    assert tokens.of(x[[2, 0]]).tolist() == [[12.0], [10.0]]

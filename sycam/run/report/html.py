@@ -10,7 +10,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from sycam.errors import SycamError
-from sycam.report.plots import incumbent_plot, whisker_plot
+from sycam.run.report.plots import incumbent_plot, whisker_plot
 
 PNG = b"\x89PNG\r\n\x1a\n"
 
