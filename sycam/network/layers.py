@@ -14,8 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from sycam.errors import SycamError
-from sygus.errors import near
 from sycam.network.outputs import Output, Reshape, Tokens, evaluating, find_reshape, replacing
+from sygus.errors import near
 
 HOW_TO_LIST = "sycam.network.list_layers(model, example) lists them all"
 
