@@ -5,10 +5,9 @@ from __future__ import annotations
 import os
 import sys
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
-from typing import Any
 
 import torch
 
@@ -32,7 +31,7 @@ class _Slot:
     """The place of one worker."""
 
     number: int
-    worker: Handle | None
+    worker: Handle
     ready: bool = False
     queue: deque[tuple[int, Task]] = field(default_factory=deque)
     at: list[tuple[int | None, Task]] = field(default_factory=list)  # what it was sent and has not answered
@@ -53,11 +52,12 @@ class Pool:
     it was asked is asked again, so no answer is lost, and none depends on it.
     """
 
-    def __init__(self, transport: Transport[Any], start: Task, on_warning: Callable[[str], None] = lambda text: None) -> None:
+    def __init__(self, transport: Transport, start: Task, on_warning: Callable[[str], None] = lambda text: None) -> None:
         self._transport, self._start, self._warn = transport, start, on_warning
-        self._slots = [_Slot(number, transport.start(number)) for number in range(transport.count)]
+        self._slots = [_Slot(number, worker) for number in range(transport.count) if (worker := transport.start(number))]
         self._owners: dict[Key, _Slot] = {}
         self._holds: dict[Key, Task] = {}
+        self._free: deque[tuple[int, Task]] = deque()  # what any worker may do
 
     def __enter__(self) -> Pool:
         return self
@@ -67,7 +67,7 @@ class Pool:
 
     def __len__(self) -> int:
         """How many workers there are still."""
-        return len(self._living)
+        return len(self._slots)
 
     def describe(self) -> dict[str, object]:
         """How many there were at the start, where, and on what: scores depend, in their last bits, on the threads."""
@@ -75,14 +75,13 @@ class Pool:
 
     def close(self) -> None:
         """Ends the workers."""
-        for slot in self._living:
-            assert slot.worker is not None
-            slot.worker.close()
-            slot.worker = None
+        while self._slots:
+            self._slots.pop().worker.close()
         self._transport.close()
 
     def hold(self, tasks: Sequence[Task], on_answer: Callable[[int], None] = lambda place: None) -> list[Answer]:
         """The answers to `hold` tasks, whose blocks the workers share from now on; `on_answer` is told the place of each."""
+        self._check_living()
         for task in tasks:
             assert task.block is not None
             self._holds[task.block] = task
@@ -100,92 +99,90 @@ class Pool:
             on_answer: told the place of each task that was answered.
 
         Raises:
-            SycamError: of the first task that failed; or workers end again and again over the same task.
+            SycamError: of the first task that failed; workers end again and again over the same task; or none is left.
         """
+        self._check_living()
         answers: dict[int, Answer] = {}
-        free: deque[tuple[int, Task]] = deque()
         for slot in self._slots:
             slot.queue.clear()
+        self._free.clear()
         for place, task in enumerate(tasks):
             task.deaths = 0
-            (free if task.block is None else self._owners[task.block].queue).append((place, task))
+            self._queue(task).append((place, task))
         try:
             while len(answers) < len(tasks):
-                for slot in self._living:
-                    if not slot.at:
-                        with held_back():
-                            self._send(slot, free, together)
+                for slot in [slot for slot in self._slots if not slot.at]:
+                    with held_back():
+                        self._send(slot, together)
                 for slot in self._answered():
                     with held_back():
-                        received = self._receive(slot, free)
+                        received = self._receive(slot)
                     for place, answer in received:
                         answers[place] = answer
                         on_answer(place)
         except BaseException:
-            for slot in self._living:
+            for slot in self._slots:
                 slot.stale = bool(slot.at)
-                if slot.stale and slot.ready and slot.worker is not None:
+                if slot.stale and slot.ready:
                     slot.worker.interrupt()
             raise
-        found = [answers[place] for place in range(len(tasks))]
-        for answer in found:
-            _raise_failure(answer)
-        return found
+        for place in range(len(tasks)):
+            _raise_failure(answers[place])
+        return [answers[place] for place in range(len(tasks))]
 
-    @property
-    def _living(self) -> list[_Slot]:
-        return [slot for slot in self._slots if slot.worker is not None]
+    def _check_living(self) -> None:
+        if not self._slots:
+            raise SycamError("no worker is left: give them more memory, or use fewer workers")
+
+    def _queue(self, task: Task) -> deque[tuple[int, Task]]:
+        """Where the task waits."""
+        return self._free if task.block is None else self._owners[task.block].queue
 
     def _lightest(self, block: Key) -> _Slot:
         """Who has the fewest images of the block's set."""
-        images = dict.fromkeys(self._living, 0)
+        images = dict.fromkeys(self._slots, 0)
         for other, owner in self._owners.items():
             if other[0] == block[0] and other != block and owner in images:
                 images[owner] += len(self._holds[other].head["names"])
-        return min(self._living, key=images.__getitem__)
+        return min(self._slots, key=images.__getitem__)
 
-    def _send(self, slot: _Slot, free: deque[tuple[int, Task]], together: bool) -> None:
+    def _send(self, slot: _Slot, together: bool) -> None:
         """The next message to an idle worker: first what it needs in order to answer."""
-        assert slot.worker is not None
-        missing = next((j.block for _, j in slot.queue if j.block not in slot.held and j is not self._holds[j.block]), None)  # type: ignore[index]
+        holds = [(self._holds[task.block], task) for _, task in slot.queue if task.block and task.block not in slot.held]
+        missing = next((hold for hold, task in holds if hold is not task), None)
         tasks: list[tuple[int | None, Task]]
+        if not slot.queue and not self._free:
+            return
         if not slot.ready:
-            if not slot.queue and not free:
-                return
             start = self._start
             tasks = [(None, Task(start.do, {**start.head, **self._transport.options(slot.number)}, start.tensors))]
         elif missing is not None:
-            tasks = [(None, self._holds[missing])]
+            tasks = [(None, missing)]
         elif slot.queue:
             tasks = [slot.queue.popleft() for _ in range(len(slot.queue) if together else 1)]
-        elif free:
-            tasks = [free.popleft()]
         else:
-            return
+            tasks = [self._free.popleft()]
         slot.at, slot.stale = tasks, False
         try:
             slot.worker.send(pack_parts({}, [task for _, task in tasks]))
         except Died as death:
-            self._lost(slot, str(death), free)
+            self._lost(slot, str(death))
 
-    def _answered(self) -> Iterable[_Slot]:
-        busy = {slot.worker: slot for slot in self._living if slot.at and slot.worker is not None}
+    def _answered(self) -> list[_Slot]:
+        busy = {slot.worker: slot for slot in self._slots if slot.at}
         return [busy[worker] for worker in self._transport.wait(list(busy))] if busy else []
 
-    def _receive(self, slot: _Slot, free: deque[tuple[int, Task]]) -> list[tuple[int, Answer]]:
+    def _receive(self, slot: _Slot) -> list[tuple[int, Answer]]:
         """Answers that someone waits for."""
-        assert slot.worker is not None
         try:
             _, answers = unpack_answers(slot.worker.receive())
         except Died as death:
-            self._lost(slot, str(death), free)
+            self._lost(slot, str(death))
             return []
         sent, stale = slot.at, slot.stale
+        self._ask_again(slot, sent[len(answers) :])  # someone interrupted the worker
         slot.at, slot.stale = [], False
         wanted = []
-        for place, task in reversed(sent[len(answers) :]):  # someone interrupted the worker
-            if place is not None and not stale:
-                (free if task.block is None else slot.queue).appendleft((place, task))
         for (place, task), answer in zip(sent, answers, strict=False):
             failed = "error" in answer.head or "bug" in answer.head
             if task.do == "start" and not failed:
@@ -200,37 +197,41 @@ class Pool:
                 wanted.append((place, answer))
         return wanted
 
-    def _lost(self, slot: _Slot, how: str, free: deque[tuple[int, Task]]) -> None:
+    def _ask_again(self, slot: _Slot, sent: Sequence[tuple[int | None, Task]]) -> None:
+        """What the worker was sent waits again, first of all, where anyone waits for it."""
+        for place, task in reversed(sent):
+            if place is not None and not slot.stale:
+                self._queue(task).appendleft((place, task))
+
+    def _lost(self, slot: _Slot, how: str) -> None:
         """Another worker in the place of one that ended, or its blocks to the others."""
-        assert slot.worker is not None
-        name, stale = slot.worker.name, slot.stale
+        name, at = slot.worker.name, self._slots.index(slot)
         slot.worker.close()
-        slot.deaths += 1
+        del self._slots[at]
+        for _, task in slot.at:
+            task.deaths += 1
+        self._ask_again(slot, slot.at)
+        over = any(task.deaths >= DEATHS for _, task in slot.at)
         blocks = [block for block, owner in self._owners.items() if owner is slot]
         images = sum(len(self._holds[block].head["names"]) for block in blocks)
-        sent, slot.at, slot.stale, slot.ready, slot.worker = slot.at, [], False, False, None
-        slot.held.clear()
-        for place, task in reversed(sent):
-            task.deaths += 1
-            if task.deaths >= DEATHS:
-                raise SycamError(f"{DEATHS} workers ended over the same images, the last as {name} {how}: give them more memory, "
-                                 "or use fewer workers or a smaller --batch")  # fmt: skip
-            if place is not None and not stale:
-                (free if task.block is None else slot.queue).appendleft((place, task))
-        if slot.deaths <= RESTARTS:
-            slot.worker = self._transport.start(slot.number)
-        if slot.worker is not None:
+        worker = self._transport.start(slot.number) if slot.deaths < RESTARTS and not over else None
+        if worker is not None:
+            heir = _Slot(slot.number, worker, queue=slot.queue, deaths=slot.deaths + 1)
+            self._slots.insert(at, heir)
+            self._owners.update(dict.fromkeys(blocks, heir))
             self._warn(f"{name} {how}: another takes its place and computes the terminals of its {images} images anew")
             return
-        if not self._living:
+        if self._slots:
+            for block in blocks:
+                self._owners[block] = self._lightest(block)
+            for place, task in slot.queue:
+                self._queue(task).append((place, task))
+        if over:
+            raise SycamError(f"{DEATHS} workers ended over the same images, the last as {name} {how}: give them more memory, "
+                             "or use fewer workers or a smaller `batch`")  # fmt: skip
+        if not self._slots:
             raise SycamError(f"{name} {how}, and it was the last worker: give them more memory, or use fewer workers")
         self._warn(f"{name} {how}: the others take its {images} images and compute their terminals anew")
-        for block in blocks:
-            self._owners[block] = self._lightest(block)
-        for place, task in slot.queue:
-            assert task.block is not None
-            self._owners[task.block].queue.append((place, task))
-        slot.queue.clear()
 
 
 def _raise_failure(answer: Answer) -> None:

@@ -114,11 +114,12 @@ def gather_on(
     classes, p, predicted = (
         torch.cat([answer.tensors[part] for answer in answers]).to(network.device) for part in ("classes", "p", "predicted")
     )
-    stored = sum((Stored(**answer.head["stored"]) for answer in answers), Stored())
-    held = sum(answer.head["bytes"] for answer in answers)
     return RemoteTerminals(
-        pool, name, network, images, wanted.settings, block, wanted.names, classes, p, predicted, stored=stored, bytes=held
-    )
+        pool, name, network, images, settings=wanted.settings, block=block, names=wanted.names,
+        classes=classes, p=p, predicted=predicted,
+        stored=sum((Stored(**answer.head["stored"]) for answer in answers), Stored()),
+        bytes=sum(answer.head["bytes"] for answer in answers),
+    )  # fmt: skip
 
 
 class RemoteColumn:
@@ -236,7 +237,7 @@ class RemoteOracle:
         return values
 
     def _share_out(self, do: str, shares: list[tuple[Key, dict[str, Any], dict[str, Tensor]]]) -> list[Answer]:
-        """Jobs on blocks; the places that they name are counted within the block."""
+        """Tasks on blocks; the places that they name are counted within the block."""
         tasks = []
         for block, head, tensors in shares:
             tensors["places"] = tensors["places"] - self.cache.first_of(block)

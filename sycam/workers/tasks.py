@@ -77,7 +77,7 @@ def unpack(data: bytes) -> tuple[dict[str, Any], dict[str, Tensor]]:
 
 
 def pack_parts(head: Mapping[str, Any], parts: Sequence[Task | Answer]) -> bytes:
-    """Jobs or answers in one message, in order."""
+    """Tasks or answers in one message, in order."""
     heads = [{"head": part.head, **({"do": part.do, "block": part.block} if isinstance(part, Task) else {})} for part in parts]
     tensors = {f"{number}.{name}": tensor for number, part in enumerate(parts) for name, tensor in part.tensors.items()}
     return pack({**head, "parts": heads}, tensors)

@@ -13,7 +13,7 @@ import sys
 from collections.abc import Sequence
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol
 
 import torch
 
@@ -45,22 +45,19 @@ class Handle(Protocol):
         """Ends it."""
 
 
-W = TypeVar("W", bound=Handle)
-
-
-class Transport(Protocol[W]):
-    """Where workers run."""
+class Transport(Protocol):
+    """Where workers run; its handles are its own."""
 
     count: int
     where: str
 
-    def start(self, number: int) -> W | None:
+    def start(self, number: int) -> Handle | None:
         """A new worker; None where there is no room for another."""
 
     def options(self, number: int) -> dict[str, object]:
         """The device and the threads of that worker."""
 
-    def wait(self, workers: Sequence[W]) -> list[W]:
+    def wait(self, workers: Sequence[Any]) -> list[Any]:
         """Those that have answered or ended, at least one."""
 
     def close(self) -> None:

@@ -227,7 +227,7 @@ def main() -> None:
 
     signal.signal(signal.SIGINT, interrupt)
     connection = Connection(int(sys.argv[1]))
-    shard = Worker()
+    worker = Worker()
     while True:
         try:
             message = connection.recv_bytes()
@@ -235,7 +235,7 @@ def main() -> None:
             return
         try:
             busy = True
-            answer = shard.answer(message)
+            answer = worker.answer(message)
             busy = False
         except KeyboardInterrupt:
             busy = False

@@ -7,7 +7,7 @@ import signal
 import threading
 import time
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import partial
 
 import pytest
@@ -29,7 +29,9 @@ from sycam.store import TerminalStore
 from sycam.theory import CAM
 from sycam.workers import RemoteOracle, open_pool, tabulate_on
 from sycam.workers import pool as pool_module
-from sycam.workers.tasks import describe_network, make_network
+from sycam.workers.tasks import describe_network, make_network, unpack_answers
+from sycam.workers.transports import Died
+from sycam.workers.worker import Worker
 from sygus import Term
 
 TEXTS = ["(gap G)", "(gap (m* A G))", "(m* A (mrelu G))", "(m* A G)", "(/ (gap (m* A G)) (gap A))", "(softmax (gap G))", "drop"]
@@ -96,6 +98,82 @@ def test_no_batch_holds_images_of_two_blocks():
     oracle.score(maps, torch.arange(20))
     assert len(seen) == len(block_of(20).unique()) == 16
     assert sum(seen) == oracle.spent.passes
+
+
+class Here:
+    """A transport whose workers are objects of this process."""
+
+    where, missing = "here", 0
+
+    def __init__(self, count, device):
+        self.count = count
+
+    def start(self, number):
+        return HereWorker()
+
+    def options(self, number):
+        return {"device": "cpu", "threads": None}
+
+    def wait(self, workers):
+        return workers[:1]
+
+    def close(self):
+        pass
+
+
+class HereWorker:
+    name = "worker"
+
+    def __init__(self):
+        self.worker, self.answers = Worker(), []
+
+    def send(self, message):
+        self.answers.append(self.worker.answer(message))
+
+    def receive(self):
+        return self.answers.pop()
+
+    def interrupt(self):
+        pass
+
+    def close(self):
+        pass
+
+
+@pytest.mark.parametrize(("count", "busy"), [(40, 16), (1040, 20)])
+def test_twenty_workers_have_the_bits_of_one_process(network, monkeypatch, count, busy):
+    monkeypatch.setattr(pool_module, "Local", Here)
+    images, places = tiny_images(count), torch.randperm(count)
+    one = MetricOracle(gathered(network, images, NAMES), metric("average-gain"), protocol=PROTOCOL)
+    with open_pool(ScoringSpec(workers=20), network, PROTOCOL) as pool:
+        many = RemoteOracle(held(pool, network, images, NAMES), metric("average-gain"), protocol=PROTOCOL)
+        assert same(scored(many, places), scored(one, places))
+        assert sum(bool(slot.held) for slot in pool._slots) == busy
+        assert asdict(many.spent) == asdict(one.spent)
+
+
+def test_four_workers_that_end_over_the_same_images_are_enough(network, monkeypatch):
+    monkeypatch.setattr(pool_module, "Local", Here)
+    images, places, warnings = tiny_images(16), torch.arange(16), []
+    one = MetricOracle(gathered(network, images, NAMES), metric("average-gain"), protocol=PROTOCOL)
+    with open_pool(ScoringSpec(workers=5), network, PROTOCOL, warnings.append) as pool:
+        oracle = RemoteOracle(held(pool, network, images, NAMES), metric("average-gain"), protocol=PROTOCOL)
+        maps, _ = oracle.maps(terms())
+
+        def receive(worker):
+            answer = worker.answers.pop()
+            if unpack_answers(answer)[1][-1].tensors.keys() == {"0"} and deaths:  # it has scored
+                deaths.pop()
+                raise Died("had too little memory and ended")
+            return answer
+
+        deaths = [None] * 100
+        monkeypatch.setattr(HereWorker, "receive", receive)
+        with pytest.raises(SycamError, match="4 workers ended over the same images, the last as worker had too little memory"):
+            oracle.score(maps, places)
+        assert len(deaths) < 97 and len(pool) < 5 and warnings
+        deaths.clear()
+        assert same(scored(oracle, places), scored(one, places))
 
 
 def test_masks_boxes_labels_classes_and_protocol_travel(network, pool):
@@ -270,6 +348,7 @@ def test_a_worker_killed_between_questions_and_one_killed_within(network, pool, 
     assert len(pool) == 1 and len(warnings) == 2 and "was ended by SIGKILL: the others take" in warnings[1]
     assert same(scored(oracle, torch.arange(40)), expected)
     monkeypatch.setattr(pool_module, "RESTARTS", 0)
-    os.kill(pool._slots[1].worker.pid, signal.SIGKILL)
-    with pytest.raises(SycamError, match="was ended by SIGKILL, and it was the last worker"):
-        scored(oracle, torch.arange(40))
+    os.kill(pool._slots[0].worker.pid, signal.SIGKILL)
+    for why in ("was ended by SIGKILL, and it was the last worker", "no worker is left"):
+        with pytest.raises(SycamError, match=why):
+            scored(oracle, torch.arange(40))
