@@ -67,7 +67,7 @@ def wide(given: argparse.Namespace, folder: str) -> None:
 
     from sycam.cams import find_cam
     from sycam.images import ImageSet
-    from sycam.metrics.registry import metric
+    from sycam.metrics.find import find_metric
     from sycam.network import Network, Preprocessing
     from sycam.scoring import MetricOracle, Wanted, gather
     from sycam.store import TerminalStore
@@ -89,7 +89,7 @@ def wide(given: argparse.Namespace, folder: str) -> None:
     start = time.perf_counter()
     cache = gather(network, images, Wanted(["G"]), store=TerminalStore(folder, 10**11))
     gathered = time.perf_counter() - start
-    maps, _ = MetricOracle(cache, metric("average-gain")).maps([find_cam("gradcam").term])
+    maps, _ = MetricOracle(cache, find_metric("average-gain")).maps([find_cam("gradcam").term])
     evaluated = time.perf_counter() - start - gathered
     done.set()
     watcher.join()

@@ -23,7 +23,7 @@ from torch import Tensor
 from sycam.cams import cam_from_text, contribution
 from sycam.embedded import images_csv
 from sycam.images import load_images
-from sycam.metrics.registry import metric
+from sycam.metrics.find import find_metric
 from sycam.network import load_network
 from sycam.run.journal import Journal
 from sycam.run.problem import read_problem
@@ -63,7 +63,7 @@ def made() -> Iterator[Candidate]:
 def in_the_loop(count: int, at_once: int) -> None:
     network = load_network("embedded")
     cache = gather(network, load_images(images_csv(), network.preprocessing, limit=4), Wanted(["A", "G"]))
-    oracle = RandomOracle(cache, metric("average-gain"))
+    oracle = RandomOracle(cache, find_metric("average-gain"))
     marks = [count // 10 * part for part in range(11)]
     held: dict[int, float] = {}
     start = time.perf_counter()

@@ -28,7 +28,7 @@ from scoring import clock, first_classes, machine, subject, synchronize
 
 from sycam.images import ImageSet
 from sycam.job.job import find_grammar
-from sycam.metrics.registry import metric
+from sycam.metrics.find import find_metric
 from sycam.network import Network, load_network
 from sycam.network.batching import images_at_once
 from sycam.run.problem import read_problem
@@ -80,7 +80,7 @@ def measure(one: Configuration, images: ImageSet, terms: list[Term]) -> None:
     """One round of a configuration."""
     device, names = one.network.device, read_problem(find_grammar(GRAMMAR)).terminals
     start = clock(device)
-    oracle = MetricOracle(gather(one.network, images.select(slice(0, one.images)), Wanted(names)), metric("average-gain"))
+    oracle = MetricOracle(gather(one.network, images.select(slice(0, one.images)), Wanted(names)), find_metric("average-gain"))
     synchronize(device)
     one.seconds["terminals"].append(clock(device) - start)
     start = clock(device)
@@ -96,7 +96,7 @@ def measure(one: Configuration, images: ImageSet, terms: list[Term]) -> None:
 def distinct(network: Network, images: ImageSet, count: int) -> list[Term]:
     """The first classes of the grammar that are finite and differ from each other on the images, as the loop scores them."""
     found = first_classes(GRAMMAR, network, images, 8 * count)
-    oracle = MetricOracle(gather(network, images, Wanted(read_problem(GRAMMAR).terminals)), metric("average-gain"))
+    oracle = MetricOracle(gather(network, images, Wanted(read_problem(GRAMMAR).terminals)), find_metric("average-gain"))
     maps, finite = oracle.maps(found)
     keys = oracle.signatures(maps)
     first = {key: place for place, key in reversed(list(enumerate(keys)))}

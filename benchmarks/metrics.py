@@ -19,9 +19,9 @@ from torchvision.models import mobilenet_v2
 from sycam.cams import cam_from_text
 from sycam.heatmap import post
 from sycam.images import ImageSet
+from sycam.metrics.find import find_metric
+from sycam.metrics.kinds.removal import PERCENTILES
 from sycam.metrics.query import Query
-from sycam.metrics.registry import metric
-from sycam.metrics.road import PERCENTILES
 from sycam.network import Network, Preprocessing
 from sycam.scoring import MetricOracle, Wanted, gather
 
@@ -75,14 +75,14 @@ def main() -> None:
 
     def curves() -> None:
         both = query(curves=("deletion", "insertion"))
-        metric("deletion")(both), metric("insertion")(both)
+        find_metric("deletion")(both), find_metric("insertion")(both)
 
     ours = min(seconds(curves) for _ in range(2))
     print(f"insertion + deletion  {ours / given.images:.3f} s an image, {ours / bare_time:.3f} x the bare forward passes")
     theirs = _torchcam(network, images, heatmaps, (batch, 32))
     if theirs is not None:
         print(f"                      torchcam {theirs / given.images:.3f} s an image at equal steps, {theirs / ours:.3f} x ours")
-    road = min(seconds(lambda: metric("road")(query())) for _ in range(2))
+    road = min(seconds(lambda: find_metric("road")(query())) for _ in range(2))
     print(f"road                  {road / given.images:.3f} s an image", end="")
     try:
         from pytorch_grad_cam.metrics.road import ROADCombined
@@ -98,7 +98,7 @@ def main() -> None:
     cache = gather(network, images, Wanted(["G"]))
     terms = [cam_from_text("(gap G)").term]
     names = ("average-drop", "average-increase", "average-gain", "coherency", "adcc")
-    oracle = MetricOracle(cache, [metric(name) for name in names])
+    oracle = MetricOracle(cache, [find_metric(name) for name in names])
     maps = oracle.maps(terms)[0]
     spent = seconds(lambda: oracle.score_each(maps, torch.arange(given.images), terms))
     print(f"{', '.join(names)}: {spent / given.images:.3f} s an image, {oracle.spent.passes / given.images:g} pass")

@@ -29,7 +29,8 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from sycam.metrics.registry import Metric, metric
+from sycam.metrics.find import find_metric
+from sycam.metrics.metric import Metric
 from sycam.scoring import MetricOracle, Spent, Wanted, gather
 from sycam.search import Budget, Policy, Ranking, search
 from sycam.search.racing import Racing
@@ -127,7 +128,9 @@ def measure(args: argparse.Namespace) -> None:
 
     network, _, images = subject(args.model, args.device, args.images)
     terms = first_classes("gradient", network, images, args.candidates)
-    oracle = MetricOracle(gather(network, images, Wanted(read_problem("gradient").terminals)), [metric(name) for name in METRICS])
+    oracle = MetricOracle(
+        gather(network, images, Wanted(read_problem("gradient").terminals)), [find_metric(name) for name in METRICS]
+    )
     maps, finite = oracle.maps(terms)
     first: dict[bytes, int] = {}
     like = [first.setdefault(key, place) for place, key in enumerate(oracle.signatures(maps))]
@@ -165,7 +168,7 @@ def asked(args: argparse.Namespace) -> None:
     print("| metric | candidates × images | heatmaps × images | exact | racing, error 0.05 | fewer than the first | right |")
     print("| --- | --- | --- | --- | --- | --- | --- |")
     for place, name in enumerate(METRICS):
-        measured, table = metric(name), scores[place]
+        measured, table = find_metric(name), scores[place]
         wanted = exhaustive(table, measured, [start, *order])
         rules: dict[str, Callable[[int], StoppingRule]] = {"exact": lambda seed: Exact(), "racing": partial(Racing, 0.05)}
         counts: dict[str, list[int]] = {}
@@ -211,7 +214,7 @@ def error(args: argparse.Namespace) -> None:
     print(f"# How often racing errs: runs of {args.rows} candidates, batches of 4; scores of {model} or made up\n")
     print("| populations | images | stated error | runs | wrong answers | share, 95% interval |")
     print("| --- | --- | --- | --- | --- | --- |")
-    measured = metric("average-gain")  # high is good, in [0, 1]: so are the tables below
+    measured = find_metric("average-gain")  # high is good, in [0, 1]: so are the tables below
 
     def trial(table: Tensor, level: float, seed: int) -> bool:
         everyone = torch.randperm(len(table), generator=generator).tolist()
@@ -224,7 +227,7 @@ def error(args: argparse.Namespace) -> None:
         print(f"| {name} | {images} | {level} | {args.runs} | {wrong} | {share} |", flush=True)
 
     for place, name in enumerate(METRICS):
-        table = scores[place] if metric(name).direction == "high" else 1 - scores[place]
+        table = scores[place] if find_metric(name).direction == "high" else 1 - scores[place]
         for level in args.levels:
             for images in args.images_each:
                 wrong = {"tied": 0, "natural": 0}

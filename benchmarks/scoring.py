@@ -40,7 +40,7 @@ from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 from torch import Tensor, nn
 
 from sycam.images import ImageSet, load_images
-from sycam.metrics.registry import metric
+from sycam.metrics.find import find_metric
 from sycam.network import Network, load_network
 from sycam.run.problem import read_problem
 from sycam.scoring import MetricOracle, Wanted, gather
@@ -92,7 +92,7 @@ def ours(
     start = clock(network.device)
     names = {name for term in terms for name in used(term)}
     cache = gather(network, images, Wanted([name for name in read_problem(grammar).terminals if name in names]))
-    oracle = MetricOracle(cache, metric("average-gain"), batch)
+    oracle = MetricOracle(cache, find_metric("average-gain"), batch)
     synchronize(network.device)
     terminals = clock(network.device) - start
     maps, finite = oracle.maps(terms)

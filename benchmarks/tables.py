@@ -25,8 +25,8 @@ import torch
 
 from sycam.cams import AnyCam, find_cams
 from sycam.images import ImageSource
+from sycam.metrics.metric import METRICS, Metric
 from sycam.metrics.protocol import find_protocol
-from sycam.metrics.registry import METRICS, Metric
 from sycam.network import Network, load_network
 from sycam.run.result import interval
 from sycam.scoring.comparison import Request, compare

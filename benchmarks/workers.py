@@ -38,8 +38,8 @@ import torch
 from scoring import bare, cpu_name, first_classes, spread, subject
 
 from sycam.job import ScoringSpec
+from sycam.metrics.find import find_metric
 from sycam.metrics.protocol import DEFAULT
-from sycam.metrics.registry import metric
 from sycam.network.batching import images_at_once
 from sycam.scoring import Wanted
 from sycam.workers import RemoteOracle, gather_on, open_pool
@@ -56,7 +56,7 @@ class Workers:
         self.pool = self.context.__enter__()
         gather_on(self.pool, network, images.select(slice(0, 16)), Wanted(["A", "G", "y"]))
         self.started = time.perf_counter() - start
-        self.oracle = RemoteOracle(gather_on(self.pool, network, images, Wanted(["A", "G", "y"])), metric("average-gain"))
+        self.oracle = RemoteOracle(gather_on(self.pool, network, images, Wanted(["A", "G", "y"])), find_metric("average-gain"))
         self.maps, _ = self.oracle.maps(terms)
         self.places = torch.arange(len(images))
 

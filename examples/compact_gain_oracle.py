@@ -20,8 +20,8 @@ numbers, none of them NaN, all within the bounds. Where it is not so, it stops a
 
 import torch
 
+from sycam.metrics.metric import register_metric
 from sycam.metrics.query import Query
-from sycam.metrics.registry import register_metric
 
 # 1. The shortest: a plain function. Without a word about itself it is "the higher the better", between 0 and 1.
 

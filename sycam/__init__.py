@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from .cams import Cam, find_cam, find_cams, known_cams
     from .images import ImageSet, ImageSource, load_dataset, load_images
     from .job import Job, TerminalSettings
+    from .metrics.metric import METRICS, Metric, register_metric
     from .metrics.query import Query
-    from .metrics.registry import METRICS, Metric, register_metric
     from .network import Network, Preprocessing, load_network
     from .run.observe import Observer, Progress
     from .run.result import Result
@@ -34,13 +34,13 @@ __all__ = [
 ]  # fmt: skip
 
 _HOMES = {
-    "Cam": "cams", "ImageSet": "images", "ImageSource": "images", "METRICS": "metrics.registry",
-    "Metric": "metrics.registry", "Network": "network", "Job": "job", "Observer": "run.observe", "Preprocessing": "network",
+    "Cam": "cams", "ImageSet": "images", "ImageSource": "images", "METRICS": "metrics.metric",
+    "Metric": "metrics.metric", "Network": "network", "Job": "job", "Observer": "run.observe", "Preprocessing": "network",
     "Progress": "run.observe", "Query": "metrics.query", "Result": "run.result",
     "TERMINALS": "terminals", "TerminalSettings": "job",
     "TerminalStore": "store", "View": "terminals", "find_cam": "cams", "find_cams": "cams", "heatmaps": "api",
     "known_cams": "cams", "load_dataset": "images", "load_images": "images", "load_network": "network",
-    "register_metric": "metrics.registry", "register_terminal": "terminals", "score": "api",
+    "register_metric": "metrics.metric", "register_terminal": "terminals", "score": "api",
     "synthesize": "run.synthesize",
 }  # fmt: skip
 

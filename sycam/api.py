@@ -12,8 +12,8 @@ from sycam.cams import AnyCam, Cam, find_cam
 from sycam.errors import SycamError
 from sycam.images import ImageSet
 from sycam.metrics.find import find_metric
+from sycam.metrics.metric import Metric
 from sycam.metrics.protocol import DEFAULT, Protocol, find_protocol
-from sycam.metrics.registry import Metric
 from sycam.network import Network
 from sycam.run.given import under_protocol
 from sycam.run.result import Result, cam_heatmaps

@@ -17,7 +17,7 @@ from sycam.errors import OracleError
 from sycam.job.job import OPTIONS
 
 if TYPE_CHECKING:
-    from sycam.metrics.registry import Metric
+    from sycam.metrics.metric import Metric
     from sycam.store import Stored
 
 out = Console(highlight=False, soft_wrap=False, emoji=False)  # file.py:tv:name is no emoji

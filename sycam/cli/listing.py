@@ -57,8 +57,8 @@ def _options() -> list[dict[str, str]]:
 
 
 def _metrics() -> list[dict[str, str]]:
-    from sycam.metrics.plugin import installed_metrics
-    from sycam.metrics.registry import METRICS
+    from sycam.metrics.metric import METRICS
+    from sycam.metrics.own.plugin import installed_metrics
 
     return [
         {

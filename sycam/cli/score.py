@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
     from sycam.cams import AnyCam
     from sycam.images import ImageSet
+    from sycam.metrics.metric import Metric
     from sycam.metrics.protocol import Protocol
-    from sycam.metrics.registry import Metric
     from sycam.network import Network
     from sycam.scoring.comparison import Comparison
 

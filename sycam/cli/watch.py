@@ -11,7 +11,7 @@ from rich.progress import Progress as Bar
 from rich.table import Table
 from rich.text import Text
 
-from sycam.metrics.registry import Metric
+from sycam.metrics.metric import Metric
 from sycam.network import Network
 from sycam.run.observe import Observer, Progress
 

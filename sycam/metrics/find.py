@@ -2,43 +2,74 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from fnmatch import fnmatchcase
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from sycam.errors import SycamError
 
-from .arithmetic import is_arithmetic, weighted_sum
-from .plugin import installed_metrics, is_oracle, load_oracle
-from .registry import METRICS, Metric, list_metrics
-from .registry import metric as metric_named
+from .metric import METRICS, Metric
+from .own.plugin import installed_metrics, is_oracle, load_oracle
+from .sums import is_arithmetic, weighted_sum
 
 GLOB = "*"
 """Of a pattern of names; in a sum it multiplies."""
 
 
 def find_metric(metric: str | Metric, *, folder: Path | None = None, timeout: float | None = None) -> Metric:
-    """The metric of that name, the user's own as `load_oracle` finds it (by `file.py:Name`, as a program, or installed), or a
-    weighted sum of such.
+    """The metric of that name; `name@0.5` where it binarises heatmaps, at that level instead of their mean; the user's own as
+    `load_oracle` finds it (by `file.py:Name`, as a program, or installed); or a weighted sum of such.
 
     Args:
         folder: where a relative path is looked for before the working folder.
         timeout: seconds that an oracle of the user's own may need for a query.
+
+    Raises:
+        SycamError: there is none; the message names the nearest. A level that is none, or for a metric without.
+
+    >>> find_metric("average-gian")
+    Traceback (most recent call last):
+    sycam.errors.SycamError: no metric 'average-gian'; did you mean 'average-gain'? ...
     """
     if isinstance(metric, Metric):
         return metric
     if not isinstance(metric, str):
         raise SycamError(f"a metric is a name, file.py:Name or a Metric, not {type(metric).__name__}")
     if metric in METRICS:
-        return metric_named(metric)
+        return METRICS[metric]
     recipe = {"find": metric, "folder": None if folder is None else str(folder), "timeout": timeout}
     if is_oracle(metric, folder):
         return replace(load_oracle(metric, folder=folder, timeout=timeout), recipe=recipe)
     if is_arithmetic(metric):
         return replace(weighted_sum(metric, partial(find_metric, folder=folder, timeout=timeout)), recipe=recipe)
-    return replace(load_oracle(metric) if ":" in metric else metric_named(metric), recipe=recipe)
+    if ":" in metric:
+        return replace(load_oracle(metric), recipe=recipe)
+    base, at, level = metric.partition("@")
+    if at and base in METRICS:
+        return _at_level(METRICS[base], metric, level)
+    return METRICS.find(base)
+
+
+def _at_level(base: Metric, name: str, text: str) -> Metric:
+    if not base.level:
+        levelled = ", ".join(found.name for found in METRICS.values() if found.level)
+        raise SycamError(f"{name}: {base.name} binarises no heatmap, so it takes no level; {levelled} do")
+    try:
+        level = float(text)
+    except ValueError:
+        level = math.nan
+    if not 0 <= level < 1:
+        raise SycamError(f"{name}: a level is a number from 0, below 1, such as {base.name}@0.5")
+    compute: Callable[..., Tensor] = base.compute
+    doc = f"{base.doc} Heatmaps are binarised at {level:g}, S > {level:g}, instead of their mean."
+    recipe = {"find": name, "folder": None, "timeout": None}
+    return replace(base, name=name, compute=partial(compute, level=level), doc=doc, recipe=recipe)
 
 
 def find_again(recipe: Mapping[str, Any]) -> Metric:
@@ -58,6 +89,15 @@ def _sum_of_own(text: str, own: Mapping[str, Metric], timeout: float | None) -> 
     """A sum in which oracles of the user's own stand by their names."""
     recipe = {"find": text, "folder": None, "timeout": timeout, "own": {name: made.recipe for name, made in own.items()}}
     return replace(weighted_sum(text, lambda name: own.get(name) or find_metric(name, timeout=timeout)), recipe=recipe)
+
+
+def list_metrics(pattern: str = "*") -> list[str]:
+    """Names of the registered metrics that match a glob pattern, sorted.
+
+    >>> list_metrics("*gain*")
+    ['average-gain']
+    """
+    return sorted(name for name in METRICS if fnmatchcase(name, pattern))
 
 
 def find_metrics(
@@ -81,7 +121,7 @@ def find_metrics(
 
     def find(spec: str) -> list[Metric]:
         pattern = "*" if spec == "all" else spec  # a name matches itself; a sum and a file match nothing
-        matched = [metric_named(name) for name in list_metrics(pattern)]
+        matched = [METRICS[name] for name in list_metrics(pattern)]
         if spec == "all" or GLOB in spec or "[" in spec:
             matched += installed_metrics(warn, pattern, timeout=timeout)
         if matched:

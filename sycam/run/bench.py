@@ -16,8 +16,8 @@ from sycam.errors import OracleError, SycamError
 from sycam.heatmap import SCALE_FREE
 from sycam.images import ImageSet
 from sycam.job import Job, Mistakes
+from sycam.metrics.metric import Metric
 from sycam.metrics.protocol import DEFAULT, Protocol, find_protocol
-from sycam.metrics.registry import Metric
 from sycam.network import Network
 from sycam.network.batching import batch_by_trying
 from sycam.network.outputs import Reshape

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from sycam import cams as cam_names
 from sycam.errors import SycamError
-from sycam.metrics.registry import Metric
+from sycam.metrics.metric import Metric
 from sycam.search import SLACK, Goals, Group, Incumbent, Search, image_classes
 
 from .result import Row, difference

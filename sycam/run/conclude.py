@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from sycam.errors import SycamError
-from sycam.metrics.registry import Metric
+from sycam.metrics.metric import Metric
 from sycam.scoring import Failures
 from sycam.search import Incumbent, Ranking, Search
 from sycam.search.goals import Cost

@@ -11,8 +11,8 @@ from torch import nn
 from sycam.errors import SycamError
 from sycam.images import ImageSet, ImageSource, load_images, split
 from sycam.job import ImageSpec, ModelSpec
+from sycam.metrics.metric import Metric
 from sycam.metrics.protocol import DEFAULT, Protocol
-from sycam.metrics.registry import Metric
 from sycam.network import Network, load_network
 from sycam.network.outputs import Reshape
 

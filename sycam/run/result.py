@@ -13,8 +13,8 @@ from torch import Tensor
 from sycam.baselines import Baseline
 from sycam.cams import AnyCam, Cam
 from sycam.job import Job, TerminalSettings
-from sycam.metrics.aggregate import bootstrap_interval, paired_difference_interval
-from sycam.metrics.registry import Metric
+from sycam.metrics.intervals import bootstrap_interval, paired_difference_interval
+from sycam.metrics.metric import Metric
 from sycam.network import Network
 from sycam.search import Search
 from sycam.terminals import View

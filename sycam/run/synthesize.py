@@ -10,8 +10,8 @@ from torch import nn
 from sycam.errors import SycamError
 from sycam.images import ImageSet, ImageSource
 from sycam.job import Job, JobError, ModelSpec, TerminalSettings
+from sycam.metrics.metric import Metric
 from sycam.metrics.protocol import Protocol
-from sycam.metrics.registry import Metric
 from sycam.network import Network
 from sycam.search import search
 from sycam.store import TerminalStore

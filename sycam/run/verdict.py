@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from sycam.metrics.registry import Metric
+from sycam.metrics.metric import Metric
 
 from .result import Interval, Row, difference
 

@@ -12,8 +12,8 @@ from sycam.baselines import Baseline
 from sycam.cams import AnyCam, Cam
 from sycam.errors import OracleError, SycamError, Unavailable
 from sycam.images import ImageSet
+from sycam.metrics.metric import Metric
 from sycam.metrics.protocol import DEFAULT, Protocol
-from sycam.metrics.registry import Metric
 from sycam.network import Network
 from sycam.network.batching import images_at_once
 from sycam.store import Stored, TerminalStore
@@ -105,12 +105,12 @@ def compare(
     >>> from sycam.cams import find_cams
     >>> from sycam.embedded import images_csv
     >>> from sycam.images import load_images
-    >>> from sycam.metrics.registry import metric
+    >>> from sycam.metrics.find import find_metric
     >>> from sycam.network import load_network
     >>> network = load_network("embedded")
     >>> images = load_images(images_csv(), network.preprocessing, limit=4)
     >>> cams = [*find_cams("CAM"), *find_cams("Grad-CAM"), *find_cams("controls")]
-    >>> found = compare(Request(cams, [metric("iou")], optional=cams), network, images)
+    >>> found = compare(Request(cams, [find_metric("iou")], optional=cams), network, images)
     >>> [cam.name for cam in found.cams], found.scores["iou"].shape
     (['Grad-CAM', 'Fake-CAM', 'Random-CAM', 'Centre-Gaussian'], torch.Size([4, 4]))
     >>> [(cam.name, reason[:39]) for cam, reason in found.skipped]

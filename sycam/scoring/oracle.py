@@ -11,9 +11,9 @@ from sycam.baselines import Baseline
 from sycam.errors import OracleError, SycamError
 from sycam.heatmap import post
 from sycam.images import ImageSet
+from sycam.metrics.metric import Metric
 from sycam.metrics.protocol import DEFAULT, Protocol
 from sycam.metrics.query import Query
-from sycam.metrics.registry import Metric
 from sycam.network import Network
 from sycam.network.batching import images_at_once, out_of_memory
 from sycam.terminals import TerminalSettings, View

@@ -13,7 +13,7 @@ from sycam.baselines import Baseline
 from sycam.errors import OracleError, SycamError
 from sycam.images import ImageSet
 from sycam.job import TerminalSettings
-from sycam.metrics.registry import Metric
+from sycam.metrics.metric import Metric
 from sycam.network import Network
 from sycam.store import Stored
 from sygus import Term

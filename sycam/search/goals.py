@@ -13,7 +13,7 @@ from torch import Tensor
 
 from sycam.errors import OracleError, SycamError
 from sycam.metrics.find import find_metric
-from sycam.metrics.registry import Metric
+from sycam.metrics.metric import Metric
 from sycam.scoring import Failures, Scorer
 from sygus import Grammar, Problem, Term
 from sygus.errors import nearest

@@ -59,7 +59,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from sycam.metrics.registry import Metric
+from sycam.metrics.metric import Metric
 
 from .groups import Group, union
 from .stopping import SLACK, Contest, Plan
@@ -150,8 +150,8 @@ class Race:
 def why_not(metric: Metric) -> str:
     """Why racing is no rule for a metric, so that `exact` takes its place; "" where it is one.
 
-    >>> from sycam.metrics.registry import metric
-    >>> why_not(metric("average-gain")), why_not(metric("adcc-of-means"))
+    >>> from sycam.metrics.find import find_metric
+    >>> why_not(find_metric("average-gain")), why_not(find_metric("adcc-of-means"))
     ('', 'adcc-of-means is no mean over images')
     """
     if not metric.is_mean:

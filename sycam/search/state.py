@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from sycam.metrics.registry import Metric
+from sycam.metrics.metric import Metric
 from sygus import Term
 
 from .groups import Group, Incumbent

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from sycam.errors import OracleError
-from sycam.metrics.registry import Metric
+from sycam.metrics.metric import Metric
 from sycam.scoring import Drawable, Failures, Scorer
 
 from .groups import Group, doubling, union

@@ -13,8 +13,8 @@ from torch import Tensor
 from sycam.baselines import Baseline
 from sycam.errors import OracleError
 from sycam.images import ImageSet
+from sycam.metrics.metric import Metric
 from sycam.metrics.protocol import DEFAULT, Protocol
-from sycam.metrics.registry import Metric
 from sycam.network import Network
 from sycam.network.batching import images_at_once
 from sycam.scoring import Drawable, MetricOracle, Spent, Wanted

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from sycam.baselines import BASELINES, Baseline
 from sycam.errors import OracleError, SycamError, Unavailable
 from sycam.images import ImageSet
-from sycam.metrics.registry import METRICS, Metric
+from sycam.metrics.metric import METRICS, Metric
 from sycam.network import Network, Preprocessing, load_network
 from sycam.scoring import Drawable
 from sycam.store import TerminalStore

@@ -19,8 +19,8 @@ from sycam.baselines import Baseline
 from sycam.cams import Cam
 from sycam.errors import OracleError, SycamError
 from sycam.metrics.find import find_again
+from sycam.metrics.metric import Metric
 from sycam.metrics.protocol import Protocol
-from sycam.metrics.registry import Metric
 from sycam.network import Network
 from sycam.scoring import Batches, MetricOracle, Spent, TerminalCache, Wanted, gather
 from sycam.scoring.comparison import Request, tabulate

@@ -11,7 +11,7 @@ from sycam.cams import cam_from_text
 from sycam.cli.console import asked_text
 from sycam.errors import SycamError
 from sycam.job import Job
-from sycam.metrics.registry import metric
+from sycam.metrics.find import find_metric
 from sycam.run.observe import Observer
 from sycam.scoring import MetricOracle
 from sycam.scoring.oracle import _leaders
@@ -22,7 +22,7 @@ from sygus import Candidate
 
 def world(name="average-drop", network=3, images=12):
     cache = gathered(tiny_network(network), tiny_images(images, seed=network), ["A", "G", "y"])
-    return MetricOracle(cache, metric(name), batch=16)
+    return MetricOracle(cache, find_metric(name), batch=16)
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ from worlds import gathered, tiny_images, tiny_network
 
 from sycam.cams import cam_from_text
 from sycam.errors import SycamError
-from sycam.metrics.registry import metric
+from sycam.metrics.find import find_metric
 from sycam.network import batching, load_network
 from sycam.network.batching import batch_by_trying, fastest, images_at_once
 from sycam.network.device import computing_in
@@ -18,7 +18,7 @@ TEXTS = ["(gap G)", "(gap (m* A G))", "(m* A (mrelu G))", "(/ (gap (m* A G)) (ga
 
 
 def scores(network, batch):
-    oracle = MetricOracle(gathered(network, tiny_images(12), ("A", "G")), metric("average-gain"), batch=batch)
+    oracle = MetricOracle(gathered(network, tiny_images(12), ("A", "G")), find_metric("average-gain"), batch=batch)
     return oracle.score(oracle.maps([cam_from_text(text).term for text in TEXTS])[0], torch.arange(12))
 
 

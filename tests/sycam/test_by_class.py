@@ -15,7 +15,7 @@ from worlds import gathered, search, tiny_images, tiny_network
 import sycam
 from sycam.cams import by_class, cam_from_text, find_cam, of_class
 from sycam.errors import OracleError, SycamError
-from sycam.metrics.registry import metric
+from sycam.metrics.find import find_metric
 from sycam.run.by_class import decomposed
 from sycam.scoring import Failures, MetricOracle
 from sycam.search import Budget
@@ -56,7 +56,7 @@ def table(seed, candidates, images, classes):
 
 
 def searched(bench, scores, label, name="average-gain", rule=None, least=3, seed=0, at_once=7):
-    oracle = bench.Counting(scores, metric(name))
+    oracle = bench.Counting(scores, find_metric(name))
     candidates = (Candidate(row, row) for row in range(len(scores)))
     groups = image_classes(label, least, seed)
     return search(candidates, oracle, None, Budget(), rule=rule, seed=seed, at_once=at_once, groups=groups), oracle
@@ -102,7 +102,7 @@ def test_what_accepts_a_candidate_is_said(bench):
     scores = torch.zeros(2, 20, dtype=torch.float64)
     scores[0], scores[1, 10:] = 0.5, 0.9
     tried = []
-    oracle = bench.Counting(scores, metric("average-gain"))
+    oracle = bench.Counting(scores, find_metric("average-gain"))
     groups = image_classes(label, 5)
     candidates = (Candidate(row, row) for row in range(2))
     search(candidates, oracle, None, Budget(), groups=groups, at_once=1, on_batch=lambda _, batch: tried.extend(batch))
@@ -130,7 +130,7 @@ def test_a_target_is_that_of_the_answer_by_class(bench):
     label = torch.arange(20) // 10
     scores = torch.zeros(3, 20, dtype=torch.float64)
     scores[0, :10], scores[1, 10:], scores[2] = 0.8, 0.8, 1.0
-    oracle = bench.Counting(scores, metric("average-gain"))
+    oracle = bench.Counting(scores, find_metric("average-gain"))
     found = search(
         (Candidate(row, row) for row in range(3)), oracle, None, Budget(), groups=image_classes(label, 5), at_once=1, target=0.75
     )
@@ -153,8 +153,8 @@ def world():
 @pytest.mark.parametrize("order", ["iou then gain", "cost then iou", "increase then cost"])
 def test_further_goals_decide_within_a_class(world, order):
     cache, candidates = world
-    oracle = MetricOracle(cache, metric("average-increase" if order[:3] == "inc" else "iou"))
-    other = MetricOracle(cache, metric("average-gain"))
+    oracle = MetricOracle(cache, find_metric("average-increase" if order[:3] == "inc" else "iou"))
+    other = MetricOracle(cache, find_metric("average-gain"))
     goals = {
         "iou then gain": [oracle.metric, other.metric], "cost then iou": [Cost("size"), oracle.metric],
         "increase then cost": [oracle.metric, Cost("size")],
@@ -192,7 +192,7 @@ def test_an_oracle_that_fails_on_a_candidate_accepts_it_nowhere(world):
 
     tried = []
     found = search(
-        iter(candidates), Broken(cache, metric("iou")), None, Budget(), groups=image_classes(cache.classes, 3),
+        iter(candidates), Broken(cache, find_metric("iou")), None, Budget(), groups=image_classes(cache.classes, 3),
         failures=Failures("skip"), on_batch=lambda _, batch: tried.extend(batch),
     )  # fmt: skip
     assert [t.status for t in tried].count("oracle-error") == found.oracle_errors == 1
@@ -208,7 +208,7 @@ def test_an_interrupt_keeps_what_each_class_has(world):
         raise KeyboardInterrupt
 
     found = search(
-        learner(), MetricOracle(cache, metric("iou")), None, Budget(), at_once=2, groups=image_classes(cache.classes, 3)
+        learner(), MetricOracle(cache, find_metric("iou")), None, Budget(), at_once=2, groups=image_classes(cache.classes, 3)
     )
     assert found.stopped_by == "interrupted"
     assert len(found.groups) == 5
@@ -250,7 +250,7 @@ def test_a_branch_that_is_not_taken_does_not_spoil_a_heatmap():
     joined = by_class({0: wild}, cam_from_text("(gap A)").term)
     images = tiny_images(8)
     cache = gathered(tiny_network(2), images, ["A", "G", "c"], images.labels)
-    maps, finite = MetricOracle(cache, metric("iou")).maps([joined, wild])
+    maps, finite = MetricOracle(cache, find_metric("iou")).maps([joined, wild])
     assert finite[0].tolist() == [bool(one) or label != 0 for one, label in zip(finite[1], images.labels.tolist(), strict=True)]
     assert not finite[1].any()
     assert (maps[0][images.labels != 0].flatten(1).amax(1) > 0).any()

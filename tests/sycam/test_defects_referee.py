@@ -18,8 +18,8 @@ from sycam.baselines import BASELINES
 from sycam.cams import cam_from_text, known_cams
 from sycam.heatmap import post
 from sycam.job import TerminalSettings
+from sycam.metrics.find import find_metric
 from sycam.metrics.query import Query
-from sycam.metrics.registry import metric
 from sycam.network import Network, Preprocessing
 from sycam.run.result import cam_heatmaps
 from sycam.terminals import View, masking, noise
@@ -390,6 +390,6 @@ def test_drop_in_confidence_is_not_relative():
     p = by.model(by.x).softmax(-1)[:, 0].detach()
     with torch.no_grad():
         query = Query(heatmap, by.x, torch.tensor([0]), p, lambda masked: by.model(masked).softmax(-1))
-        assert float(metric("average-drop")(query)[0]) == pytest.approx(0.170003, abs=1e-5)
+        assert float(find_metric("average-drop")(query)[0]) == pytest.approx(0.170003, abs=1e-5)
         found = DropInConfidence()(by.x, heatmap.numpy(), [ClassifierOutputSoftmaxTarget(0)], by.model)
     assert float(found[0]) == pytest.approx(0.149739, abs=1e-5)

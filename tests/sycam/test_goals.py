@@ -15,7 +15,8 @@ from worlds import gathered, search, tiny_images, tiny_network
 import sycam
 from sycam.errors import SycamError
 from sycam.job.job import Job, find_grammar
-from sycam.metrics.registry import Metric, metric
+from sycam.metrics.find import find_metric
+from sycam.metrics.metric import Metric
 from sycam.run.bench import Plan
 from sycam.run.problem import read_problem
 from sycam.scoring import MetricOracle
@@ -42,26 +43,26 @@ def goals(objective, metric=None, cost="size", head=HEAD):
 
 def test_one_metric():
     found = goals("(optimize-synth ((! (drop weight) :min)) :lexico)")
-    assert found.order == (metric("average-drop"),)
+    assert found.order == (find_metric("average-drop"),)
     assert (found.cost, found.note) == ("size", "")
 
 
 def test_metrics_and_a_weight_in_order():
     found = goals("(optimize-synth ((! (gain weight) :max)(! (_ effort weight) :min)(! (drop weight) :min)))", cost=None)
-    assert found.order == (metric("average-gain"), Cost("effort"), metric("average-drop"))
+    assert found.order == (find_metric("average-gain"), Cost("effort"), find_metric("average-drop"))
     assert found.cost == "effort"
     assert [g.name for g in found.metrics] == ["average-gain", "average-drop"]
 
 
 def test_a_metric_of_the_users_overrides_and_says_so():
     found = goals("(optimize-synth ((! (gain weight) :max)))", "iou")
-    assert found.order == (metric("iou"),)
+    assert found.order == (find_metric("iou"),)
     assert found.note == "goals.sy:6:1: iou is searched for, instead of the file's objective"
     assert goals("(check-synth)", "iou").note == ""
 
 
 def test_without_an_objective_it_is_average_gain():
-    assert goals("(check-synth)").order == (metric("average-gain"),)
+    assert goals("(check-synth)").order == (find_metric("average-gain"),)
 
 
 def test_what_orders_the_search():
@@ -112,18 +113,18 @@ def candidates(candidates):
     return candidates[:120]
 
 
-COARSE = Metric("coarse", lambda query: (metric("average-gain").compute(query) * 3).round() / 3, "high", (0.0, 1.0))
+COARSE = Metric("coarse", lambda query: (find_metric("average-gain").compute(query) * 3).round() / 3, "high", (0.0, 1.0))
 """Ties often."""
-COARSE_DROP = Metric("coarse-drop", lambda query: (metric("average-drop").compute(query) * 2).round() / 2, "low", (0.0, 1.0))
+COARSE_DROP = Metric("coarse-drop", lambda query: (find_metric("average-drop").compute(query) * 2).round() / 2, "low", (0.0, 1.0))
 SETS = {
-    "metric, metric": (COARSE, metric("average-drop")),
-    "metric, metric, metric": (COARSE, COARSE_DROP, metric("iou")),
+    "metric, metric": (COARSE, find_metric("average-drop")),
+    "metric, metric, metric": (COARSE, COARSE_DROP, find_metric("iou")),
     "metric, cost": (COARSE, Cost("size")),
     "metric, metric, cost": (COARSE, COARSE_DROP, Cost("size")),
     "metric, cost, metric": (COARSE, Cost("size"), COARSE_DROP),
     "cost, metric": (Cost("size"), COARSE),
-    "cost, metric, metric": (Cost("size"), COARSE, metric("average-drop")),
-    "fine metric, metric": (metric("average-gain"), metric("iou")),
+    "cost, metric, metric": (Cost("size"), COARSE, find_metric("average-drop")),
+    "fine metric, metric": (find_metric("average-gain"), find_metric("iou")),
 }
 
 
@@ -178,7 +179,7 @@ def test_stopping_early_changes_no_tie(candidates, world, images, seed, at_once,
 
 def test_some_are_still_rejected_early(candidates):
     cache = gathered(tiny_network(3), tiny_images(40, seed=3), ["A", "G", "y"])
-    order = (metric("iou"), metric("average-drop"))
+    order = (find_metric("iou"), find_metric("average-drop"))
     expected, _ = brute_force(candidates, order, cache)
     oracle, ranking = ranked(order, cache)
     found = search(iter(candidates), oracle, None, Budget(), ranking=ranking, at_once=8)
@@ -188,7 +189,7 @@ def test_some_are_still_rejected_early(candidates):
 
 def test_a_cost_that_goes_first_ends_the_search(candidates):
     cache = gathered(tiny_network(3), tiny_images(8, seed=3), ["A", "G", "y"])
-    oracle, ranking = ranked((Cost("size"), metric("iou")), cache)
+    oracle, ranking = ranked((Cost("size"), find_metric("iou")), cache)
     found = search(iter(candidates), oracle, None, Budget(), ranking=ranking, at_once=8)
     assert found.stopped_by == "every term that can win was tried"
     assert found.candidates <= 2 + 8
@@ -197,8 +198,8 @@ def test_a_cost_that_goes_first_ends_the_search(candidates):
 
 def test_a_cheaper_term_beats_a_better_start_where_the_cost_goes_first(candidates):
     cache = gathered(tiny_network(3), tiny_images(8, seed=3), ["A", "G", "y"])
-    by_metric = search(iter(candidates), MetricOracle(cache, metric("iou")), None, Budget()).incumbent
-    order = (Cost("size"), metric("iou"))
+    by_metric = search(iter(candidates), MetricOracle(cache, find_metric("iou")), None, Budget()).incumbent
+    order = (Cost("size"), find_metric("iou"))
     oracle, ranking = ranked(order, cache)
     start = replace(by_metric, marks=(float(by_metric.cost), by_metric.score))
     assert start.cost > candidates[0].cost
@@ -210,7 +211,7 @@ def test_a_cheaper_term_beats_a_better_start_where_the_cost_goes_first(candidate
 
 def test_ties_within_the_slack_do_not_add_up():
     cache = gathered(tiny_network(), tiny_images(2), ["A"])
-    _, ranking = ranked((metric("average-gain"), Cost("size")), cache)
+    _, ranking = ranked((find_metric("average-gain"), Cost("size")), cache)
     maps, marks, cost = torch.zeros(1, 2, 8, 8), None, 100
     for step in range(50):
         outcome = ranking.compare(Drawn(None, cost - step, 0.5 - step * SLACK * 0.9, maps), marks)
@@ -223,7 +224,7 @@ def test_further_metrics_are_asked_only_where_those_before_tie(candidates):
     asked = []
     spy = Metric("spy", lambda query: asked.extend(query.names) or query.o, "high", (0.0, 1.0))
     cache = gathered(tiny_network(3), tiny_images(12, seed=3), ["A", "G", "y"])
-    oracle, ranking = ranked((metric("average-drop"), spy), cache)
+    oracle, ranking = ranked((find_metric("average-drop"), spy), cache)
     tried = []
     search(iter(candidates), oracle, None, Budget(), ranking=ranking, on_batch=lambda _, batch: tried.extend(batch))
     assert len(asked) / 12 == sum(len(t.goals) == 2 for t in tried) < len(candidates) / 2  # 12 images

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from sycam.errors import SycamError
-from sycam.metrics import aggregate
-from sycam.metrics.aggregate import bootstrap_interval, paired_difference_interval
+from sycam.metrics import intervals
+from sycam.metrics.intervals import bootstrap_interval, paired_difference_interval
 
 
 def test_the_bootstrap_agrees_with_its_slow_twin():
@@ -31,7 +31,7 @@ def test_chunks_change_no_interval(monkeypatch):
     values = torch.rand(101)
     whole = bootstrap_interval(values, resamples=300)
     for at_once in (1, 101 * 7, 101 * 299):
-        monkeypatch.setattr(aggregate, "INDICES_AT_ONCE", at_once)
+        monkeypatch.setattr(intervals, "INDICES_AT_ONCE", at_once)
         assert bootstrap_interval(values, resamples=300) == whole
     monkeypatch.undo()
     assert bootstrap_interval(values, resamples=300, seed=1) != whole

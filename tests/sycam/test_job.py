@@ -18,7 +18,7 @@ from sycam.cli.options import ALL, PANELS
 from sycam.errors import SycamError
 from sycam.job import Job, read_job
 from sycam.job.job import GROUPS, OPTIONS
-from sycam.metrics.registry import metric
+from sycam.metrics.find import find_metric
 from sygus import SygusError
 
 ROOT = Path(__file__).parents[2]
@@ -128,7 +128,7 @@ def test_a_run_is_made_again_from_its_job(sycam, tmp_path):
 
 def test_what_python_brings_as_an_object_cannot_be_read_back(tmp_path):
     network, images = tiny_network(), tiny_images(8)
-    result = sycam.synthesize("gradient", metric("iou"), network, images, budget=4, out=tmp_path / "run")
+    result = sycam.synthesize("gradient", find_metric("iou"), network, images, budget=4, out=tmp_path / "run")
     assert result.job.brought == ("metric", "model", "images")
     described = json.loads((tmp_path / "run" / "job.json").read_text())
     assert (described["metric"], described["model"], described["images"]) == ("iou", network.name, None)

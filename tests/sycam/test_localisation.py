@@ -11,8 +11,8 @@ from queries import query_of
 
 from sycam.errors import SycamError
 from sycam.metrics.components import connected_parts, largest_boxes
-from sycam.metrics.localisation import LEVELS, OVERLAPS, crop
-from sycam.metrics.registry import metric
+from sycam.metrics.find import find_metric
+from sycam.metrics.kinds.ground_truth import LEVELS, OVERLAPS, crop
 
 
 def flood(mask):
@@ -63,23 +63,23 @@ def test_boxes_by_hand():
     boxes = [torch.tensor([[2.0, 2.0, 6.0, 4.0], [8.0, 8.0, 9.0, 9.0]])]
     masks = torch.zeros(1, 10, 10, dtype=torch.bool)
     query = query_of(1, 1, 10, heatmaps=heat, boxes=boxes, masks=masks, labels=torch.tensor([1]), predicted=torch.tensor([1]))
-    assert metric("le")(query).item() == pytest.approx(0.5)  # half of the blob's box is the first object
-    assert metric("om")(query).item() == pytest.approx(0.5)
+    assert find_metric("le")(query).item() == pytest.approx(0.5)  # half of the blob's box is the first object
+    assert find_metric("om")(query).item() == pytest.approx(0.5)
     query._predicted = torch.tensor([2])
-    assert metric("om")(query).item() == 1
+    assert find_metric("om")(query).item() == 1
     # At η of 0.6 and more only the speck is left, and its box is the second object: every δ is reached.
-    parts = metric("ba")(query)[0].tolist()
+    parts = find_metric("ba")(query)[0].tolist()
     expected = [1.0 if level >= 0.6 else sum(d <= 0.5 for d in OVERLAPS) / 3 for level in LEVELS]
     assert parts == pytest.approx(
         [1.0 if float(np.float32(0.6)) <= level else e for level, e in zip(LEVELS, expected, strict=True)]
     )
-    assert metric("ba").aggregate(metric("ba")(query)).item() == 1
+    assert find_metric("ba").aggregate(find_metric("ba")(query)).item() == 1
 
 
 def test_the_best_threshold_belongs_to_all_images():
     parts = torch.zeros(2, len(LEVELS))
     parts[0, 3], parts[1, 5] = 1, 1  # each image has its own best η: together none is better than half
-    assert metric("ba").aggregate(parts).item() == 0.5
+    assert find_metric("ba").aggregate(parts).item() == 0.5
 
 
 def test_the_crop_is_what_interpolate_makes_of_it():
@@ -94,11 +94,11 @@ def test_the_saliency_metric_by_hand():
     heat = torch.zeros(1, 10, 10)
     heat[:, 0:5, 0:4] = 1  # a fifth of the image
     query = query_of(1, 1, 10, heatmaps=heat, classes=torch.tensor([0]), ask=lambda x: torch.tensor([[0.25, 0.5, 0.25]]))
-    assert metric("sm")(query).item() == pytest.approx(math.log(0.2) - math.log(0.25))
+    assert find_metric("sm")(query).item() == pytest.approx(math.log(0.2) - math.log(0.25))
     speck = torch.zeros(1, 10, 10)
     speck[:, 0, 0] = 1  # less than 0.05
     query = query_of(1, 1, 10, heatmaps=speck, classes=torch.tensor([1]), ask=lambda x: torch.tensor([[0.25, 0.5, 0.25]]))
-    assert metric("sm")(query).item() == pytest.approx(math.log(0.05) - math.log(0.5))
+    assert find_metric("sm")(query).item() == pytest.approx(math.log(0.05) - math.log(0.5))
 
 
 def test_ground_truth_agrees_with_its_slow_twin():
@@ -109,9 +109,9 @@ def test_ground_truth_agrees_with_its_slow_twin():
             hot = level < S
             both = (hot & U).sum()
             slow = 2 * both / (hot.sum() + U.sum()) if name.startswith("f1") else both / (hot | U).sum()
-            assert metric(name)(query)[job].item() == pytest.approx(slow, abs=1e-6)
-        assert metric("mae")(query)[job].item() == pytest.approx(np.abs(S - U).mean(), abs=1e-6)
-        assert metric("pearson")(query)[job].item() == pytest.approx(np.corrcoef(S, U)[0, 1], abs=1e-5)
+            assert find_metric(name)(query)[job].item() == pytest.approx(slow, abs=1e-6)
+        assert find_metric("mae")(query)[job].item() == pytest.approx(np.abs(S - U).mean(), abs=1e-6)
+        assert find_metric("pearson")(query)[job].item() == pytest.approx(np.corrcoef(S, U)[0, 1], abs=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -125,4 +125,4 @@ def test_ground_truth_agrees_with_its_slow_twin():
 )
 def test_levels_that_make_no_sense(name, message):
     with pytest.raises(SycamError, match=message):
-        metric(name)
+        find_metric(name)

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from worlds import gathered, search, tiny_images, tiny_network
 
 from sycam.errors import SycamError
-from sycam.metrics.registry import Metric, metric
+from sycam.metrics.find import find_metric
+from sycam.metrics.metric import Metric
 from sycam.scoring import MetricOracle
 from sycam.search import Budget
 from sycam.search.groups import Witnesses, doubling
@@ -36,8 +37,8 @@ def brute_force(candidates, oracle):
 @pytest.mark.parametrize("name", ["average-gain", "average-drop", "average-increase", "pointing", "energy-pointing", "iou"])
 def test_the_answer_is_that_of_brute_force(candidates, name):
     cache = gathered(tiny_network(3), tiny_images(12, seed=3), ["A", "G", "y"])
-    expected = brute_force(candidates, MetricOracle(cache, metric(name)))
-    found = search(iter(candidates), MetricOracle(cache, metric(name), batch=16), None, Budget(), at_once=20, seed=5)
+    expected = brute_force(candidates, MetricOracle(cache, find_metric(name)))
+    found = search(iter(candidates), MetricOracle(cache, find_metric(name), batch=16), None, Budget(), at_once=20, seed=5)
     assert found.incumbent.score == pytest.approx(expected[1], abs=1e-6)
     assert found.stopped_by == "every term of the bounded grammar was tried"
 
@@ -50,19 +51,19 @@ def test_the_answer_is_that_of_brute_force(candidates, name):
 def test_batches_orders_and_seeds_change_no_answer(candidates, network, images, seed, at_once, batch, name):
     cache = gathered(tiny_network(network), tiny_images(images, seed=network), ["A", "G", "y"])
     some = candidates[:60]
-    expected = brute_force(some, MetricOracle(cache, metric(name)))
-    found = search(iter(some), MetricOracle(cache, metric(name), batch), None, Budget(), at_once=at_once, seed=seed)
+    expected = brute_force(some, MetricOracle(cache, find_metric(name)))
+    found = search(iter(some), MetricOracle(cache, find_metric(name), batch), None, Budget(), at_once=at_once, seed=seed)
     assert found.incumbent.score == pytest.approx(expected[1], abs=1e-5)
 
 
 def test_exact_saves_passes_and_rejects_only_what_cannot_win(candidates):
     cache = gathered(tiny_network(3), tiny_images(40, seed=3), ["A", "G", "y"])
-    oracle, tried = MetricOracle(cache, metric("iou")), []
+    oracle, tried = MetricOracle(cache, find_metric("iou")), []
     found = search(iter(candidates), oracle, None, Budget(), at_once=8, on_batch=lambda _, batch: tried.extend(batch))
     assert found.rejected_early > 10
     assert oracle.spent.asked < len(candidates) * 40
     assert [t.number for t in tried] == list(range(1, len(candidates) + 1))
-    full = MetricOracle(cache, metric("iou"))
+    full = MetricOracle(cache, find_metric("iou"))
     for t in tried:
         if t.status == "rejected":
             maps, _ = full.maps([t.term])
@@ -81,8 +82,8 @@ def test_an_unbounded_metric_rejects_nothing_early(candidates):
 
 def test_a_start_is_only_replaced_by_something_better(candidates):
     cache = gathered(tiny_network(3), tiny_images(12, seed=3), ["A", "G", "y"])
-    best = search(iter(candidates), MetricOracle(cache, metric("average-gain")), None, Budget()).incumbent
-    again = search(iter(candidates), MetricOracle(cache, metric("average-gain")), best, Budget())
+    best = search(iter(candidates), MetricOracle(cache, find_metric("average-gain")), None, Budget()).incumbent
+    again = search(iter(candidates), MetricOracle(cache, find_metric("average-gain")), best, Budget())
     assert again.incumbent is best
     assert again.history == [best]
 
@@ -91,7 +92,7 @@ def test_budgets_and_target_stop_it(candidates):
     cache = gathered(tiny_network(), tiny_images(), ["A", "G", "y"])
 
     def run(budget, **options):
-        return search(iter(candidates), MetricOracle(cache, metric("average-drop")), None, budget, at_once=10, **options)
+        return search(iter(candidates), MetricOracle(cache, find_metric("average-drop")), None, budget, at_once=10, **options)
 
     assert run(Budget(candidates=25)).candidates == 25
     assert run(Budget(candidates=25)).stopped_by == "budget of 25 candidates"
@@ -109,7 +110,7 @@ def test_an_interrupt_keeps_the_best_so_far(candidates):
         yield from candidates[:30]
         raise KeyboardInterrupt
 
-    found = search(learner(), MetricOracle(cache, metric("average-drop")), None, Budget(), at_once=10)
+    found = search(learner(), MetricOracle(cache, find_metric("average-drop")), None, Budget(), at_once=10)
     assert found.stopped_by == "interrupted"
     assert found.candidates == 30
     assert found.incumbent is not None
@@ -122,7 +123,7 @@ def test_terms_that_are_not_finite_and_terms_seen_before(candidates):
     texts = ["(exp (* 1000000.0 (gap A)))", "(gap G)", "(* 4.0 (gap G))", "(gap A)"]
     tried = []
     found = search(
-        iter([Candidate(cam_from_text(t).term, 1) for t in texts]), MetricOracle(cache, metric("average-gain")), None, Budget(),
+        iter([Candidate(cam_from_text(t).term, 1) for t in texts]), MetricOracle(cache, find_metric("average-gain")), None, Budget(),
         on_batch=lambda _, batch: tried.extend(batch),
     )  # fmt: skip
     assert next(t.status for t in tried) == "invalid"
@@ -173,7 +174,7 @@ def test_an_interrupt_in_a_weak_reference_s_callback_ends_the_search(candidates,
                 del gone
             yield candidate
 
-    oracle = MetricOracle(gathered(tiny_network(3), tiny_images(6, seed=3), ["A", "G", "y"]), metric("average-drop"))
+    oracle = MetricOracle(gathered(tiny_network(3), tiny_images(6, seed=3), ["A", "G", "y"]), find_metric("average-drop"))
     found = search(learner(), oracle, None, Budget(), at_once=4)
     assert found.stopped_by == "interrupted"
     assert len(taken) < len(candidates)

@@ -9,7 +9,8 @@ from worlds import gathered, tiny_images, tiny_network
 from sycam.cams import cam_from_text
 from sycam.errors import SycamError
 from sycam.heatmap import post
-from sycam.metrics.registry import METRICS, Metric, metric
+from sycam.metrics.find import find_metric
+from sycam.metrics.metric import METRICS, Metric
 from sycam.scoring import MetricOracle, signatures
 from sycam.terminals import View
 
@@ -62,7 +63,7 @@ def without(network, A, k, c):
 @pytest.mark.parametrize("name", ["average-gain", "average-drop", "average-increase", "pointing", "energy-pointing", "iou"])
 def test_scores_equal_one_at_a_time(name):
     network, images, cache, _ = make()
-    oracle = MetricOracle(cache, metric(name), batch=7)
+    oracle = MetricOracle(cache, find_metric(name), batch=7)
     terms = [cam_from_text(text).term for text in TEXTS]
     maps, finite = oracle.maps(terms)
     assert finite.all()
@@ -75,10 +76,10 @@ def test_scores_equal_one_at_a_time(name):
 def test_batch_order_and_subset_change_nothing():
     _, _, cache, _ = make()
     terms = [cam_from_text(text).term for text in TEXTS]
-    oracle = MetricOracle(cache, metric("average-gain"), batch=64)
+    oracle = MetricOracle(cache, find_metric("average-gain"), batch=64)
     maps, _ = oracle.maps(terms)
     whole = oracle.score(maps, torch.arange(12))
-    other = MetricOracle(cache, metric("average-gain"), batch=3)
+    other = MetricOracle(cache, find_metric("average-gain"), batch=3)
     order = torch.tensor([7, 2, 11, 0])
     part_maps, _ = other.maps(list(reversed(terms)), order)
     part = other.score(part_maps, order)
@@ -87,7 +88,7 @@ def test_batch_order_and_subset_change_nothing():
 
 def test_equal_heatmaps_of_an_image_share_one_pass():
     _, _, cache, _ = make()
-    oracle = MetricOracle(cache, metric("average-gain"))
+    oracle = MetricOracle(cache, find_metric("average-gain"))
     terms = [cam_from_text(t).term for t in ("(gap G)", "(* 2.0 (gap G))", "(+ (gap G) (gap G))", "(/ (gap G) 8.0)", "(gap A)")]
     maps, _ = oracle.maps(terms)
     before = oracle.spent.passes
@@ -104,7 +105,7 @@ def test_equal_heatmaps_of_an_image_share_one_pass():
 
 def test_never_more_passes_than_candidates_times_images():
     _, _, cache, _ = make()
-    oracle = MetricOracle(cache, metric("average-drop"), batch=16)
+    oracle = MetricOracle(cache, find_metric("average-drop"), batch=16)
     terms = [cam_from_text(text).term for text in TEXTS]
     before = cache.network.passes.full
     oracle.score(oracle.maps(terms)[0], torch.arange(12))
@@ -114,7 +115,7 @@ def test_never_more_passes_than_candidates_times_images():
 
 def test_a_term_that_is_not_finite_is_told_and_draws_nothing():
     _, _, cache, _ = make()
-    oracle = MetricOracle(cache, metric("average-gain"))
+    oracle = MetricOracle(cache, find_metric("average-gain"))
     maps, finite = oracle.maps([cam_from_text("(exp (* 1000000.0 (gap A)))").term, cam_from_text("(gap G)").term])
     assert not finite[0].any()
     assert finite[1].all()
@@ -124,8 +125,8 @@ def test_a_term_that_is_not_finite_is_told_and_draws_nothing():
 def test_out_of_memory_halves_the_batch_and_loses_nothing(monkeypatch):
     network, _, cache, _ = make()
     terms = [cam_from_text(text).term for text in TEXTS]
-    expected = MetricOracle(cache, metric("average-gain"), batch=8).score(
-        MetricOracle(cache, metric("average-gain")).maps(terms)[0], torch.arange(12)
+    expected = MetricOracle(cache, find_metric("average-gain"), batch=8).score(
+        MetricOracle(cache, find_metric("average-gain")).maps(terms)[0], torch.arange(12)
     )
     logits = network.logits
 
@@ -135,7 +136,7 @@ def test_out_of_memory_halves_the_batch_and_loses_nothing(monkeypatch):
         return logits(images)
 
     monkeypatch.setattr(network, "logits", small)
-    oracle = MetricOracle(cache, metric("average-gain"), batch=32)
+    oracle = MetricOracle(cache, find_metric("average-gain"), batch=32)
     values = oracle.score(oracle.maps(terms)[0], torch.arange(12))
     torch.testing.assert_close(values, expected, atol=1e-6, rtol=0)
     assert oracle.batch == 4
@@ -148,7 +149,7 @@ def test_out_of_memory_halves_the_batch_and_loses_nothing(monkeypatch):
 def test_masks_are_asked_for():
     cache = gathered(tiny_network(), tiny_images(4, masks=False), ["A"])
     with pytest.raises(SycamError, match=r"'iou' needs a mask or boxes on every image; 4 of 4 have none, first image-0.png"):
-        MetricOracle(cache, metric("iou"))
+        MetricOracle(cache, find_metric("iou"))
 
 
 def test_a_metric_of_the_users_own_is_asked_the_same_way():

@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sycam.errors import SycamError
-from sycam.metrics.probe import probe
-from sycam.metrics.query import Query
-from sycam.metrics.registry import METRICS, Metric, list_metrics, metric, register_metric, registering_into
+from sycam.metrics.find import find_metric, list_metrics
+from sycam.metrics.metric import METRICS, Metric, register_metric, registering_into
+from sycam.metrics.query import Query, probe
 
 MASKING = ["average-drop", "average-increase", "average-gain", "drop-in-deletion"]
 GROUND_TRUTH = ["iou", "pointing", "energy-pointing"]
@@ -60,30 +60,30 @@ def test_masking_by_hand():
     quarter = torch.tensor([[[1.0, 0, 0, 0], [1, 0, 0, 0]]])
     p, o, d = sigmoid(4), sigmoid(1), sigmoid(3)
     query = Query(quarter, red, torch.tensor([1]), torch.tensor([p]), Network())
-    assert metric("average-drop")(query).item() == pytest.approx((p - o) / p, abs=1e-6)
-    assert metric("average-increase")(query).item() == 0
-    assert metric("average-gain")(query).item() == 0
-    assert metric("drop-in-deletion")(query).item() == pytest.approx((p - d) / p, abs=1e-6)
+    assert find_metric("average-drop")(query).item() == pytest.approx((p - o) / p, abs=1e-6)
+    assert find_metric("average-increase")(query).item() == 0
+    assert find_metric("average-gain")(query).item() == 0
+    assert find_metric("drop-in-deletion")(query).item() == pytest.approx((p - d) / p, abs=1e-6)
     # Of class 0 the same mask is good news: 1 - p = sigmoid(-4), and so on.
     p, o, d = sigmoid(-4), sigmoid(-1), sigmoid(-3)
     query = Query(quarter, red, torch.tensor([0]), torch.tensor([p]), Network())
-    assert metric("average-drop")(query).item() == 0
-    assert metric("average-increase")(query).item() == 1
-    assert metric("average-gain")(query).item() == pytest.approx((o - p) / (1 - p), abs=1e-6)
-    assert metric("drop-in-deletion")(query).item() == pytest.approx((p - d) / p, abs=1e-5)
+    assert find_metric("average-drop")(query).item() == 0
+    assert find_metric("average-increase")(query).item() == 1
+    assert find_metric("average-gain")(query).item() == pytest.approx((o - p) / (1 - p), abs=1e-6)
+    assert find_metric("drop-in-deletion")(query).item() == pytest.approx((p - d) / p, abs=1e-5)
 
 
 def test_certain_and_hopeless_images():
     query = probe(p=[1.0, 1.0, 0.0, 0.0], o=[1.0, 0.25, 0.0, 0.5], d=[0.0, 1.0, 0.0, 0.5])
-    assert metric("average-drop")(query).tolist() == [0, 0.75, 0, 0]
-    assert metric("average-increase")(query).tolist() == [0, 0, 0, 1]
-    assert metric("average-gain")(query).tolist() == [0, 0, 0, 0.5]
-    assert metric("drop-in-deletion")(query).tolist() == [1, 0, 0, 0]
+    assert find_metric("average-drop")(query).tolist() == [0, 0.75, 0, 0]
+    assert find_metric("average-increase")(query).tolist() == [0, 0, 0, 1]
+    assert find_metric("average-gain")(query).tolist() == [0, 0, 0, 0.5]
+    assert find_metric("drop-in-deletion")(query).tolist() == [1, 0, 0, 0]
 
 
 def test_deletion_of_a_vanishing_probability_is_finite():
     tiny = torch.finfo(torch.float32).tiny
-    values = metric("drop-in-deletion")(probe(p=[tiny, tiny / 2, 1e-45], d=[1.0, 1.0, 1.0]))
+    values = find_metric("drop-in-deletion")(probe(p=[tiny, tiny / 2, 1e-45], d=[1.0, 1.0, 1.0]))
     assert values[0] < -1e37
     assert values[1:].tolist() == [0, 0]
 
@@ -93,13 +93,13 @@ def test_ground_truth_by_hand():
     two_boxes = [[1, 1, 0], [0, 0, 0], [0, 0, 0]], [[0, 0, 0], [0, 1, 1], [0, 1, 1]]
     union = torch.tensor(two_boxes).bool().any(0)
     query = probe([heat], masks=union[None])
-    assert metric("iou")(query).item() == pytest.approx(2 / 6)
-    assert metric("pointing")(query).item() == 1
-    assert metric("energy-pointing")(query).item() == pytest.approx(1)
+    assert find_metric("iou")(query).item() == pytest.approx(2 / 6)
+    assert find_metric("pointing")(query).item() == 1
+    assert find_metric("energy-pointing")(query).item() == pytest.approx(1)
     left = probe([heat], masks=torch.tensor(two_boxes[0]).bool()[None])
-    assert metric("iou")(left).item() == 0
-    assert metric("pointing")(left).item() == 0
-    assert metric("energy-pointing")(left).item() == pytest.approx(0.2 / 2)
+    assert find_metric("iou")(left).item() == 0
+    assert find_metric("pointing")(left).item() == 0
+    assert find_metric("energy-pointing")(left).item() == pytest.approx(0.2 / 2)
 
 
 def test_ties_go_to_the_first_pixel_in_row_major_order():
@@ -108,7 +108,7 @@ def test_ties_go_to_the_first_pixel_in_row_major_order():
     for (row, column), hit in {(3, 40): 1, (4, 2): 0, (30, 0): 0}.items():
         mask = torch.zeros(1, 40, 50, dtype=torch.bool)
         mask[0, row, column] = True
-        assert metric("pointing")(probe(heat, masks=mask)).item() == hit
+        assert find_metric("pointing")(probe(heat, masks=mask)).item() == hit
 
 
 @pytest.mark.parametrize("level", [0.0, 0.1, 0.3, 1 / 3, 0.7, 1.0])
@@ -116,10 +116,10 @@ def test_a_constant_heatmap_says_nothing(level):
     mask = torch.zeros(2, 37, 53, dtype=torch.bool)
     mask[0, 0, 0] = mask[1, 5, 5] = True
     query = probe(torch.full((2, 37, 53), level), masks=mask)
-    assert metric("iou")(query).tolist() == [0, 0]
-    assert metric("pointing")(query).tolist() == [1, 0]  # both point at the first pixel
+    assert find_metric("iou")(query).tolist() == [0, 0]
+    assert find_metric("pointing")(query).tolist() == [1, 0]  # both point at the first pixel
     expected = 1 / (37 * 53) if level else 0
-    assert metric("energy-pointing")(query).tolist() == pytest.approx([expected] * 2, rel=1e-5)
+    assert find_metric("energy-pointing")(query).tolist() == pytest.approx([expected] * 2, rel=1e-5)
 
 
 def test_an_empty_heatmap_asks_about_the_empty_image():
@@ -141,7 +141,7 @@ def test_masking_agrees_with_its_slow_twin():
         d = network((image * (1 - heat))[None])[0, of].item()
         slow = [max(0, p - o) / p, float(p < o), max(0, o - p) / (1 - p), (p - d) / p]
         for name, value in zip(MASKING, slow, strict=True):
-            assert metric(name)(query)[job].item() == pytest.approx(value, abs=2e-6), name
+            assert find_metric(name)(query)[job].item() == pytest.approx(value, abs=2e-6), name
 
 
 def test_ground_truth_agrees_with_its_slow_twin():
@@ -158,7 +158,7 @@ def test_ground_truth_agrees_with_its_slow_twin():
                 hottest = (row, column)
         slow = [both / either, float(truth[hottest]), inside / heat.sum()]
         for name, value in zip(GROUND_TRUTH, slow, strict=True):
-            assert metric(name)(query)[job].item() == pytest.approx(value, abs=1e-6), name
+            assert find_metric(name)(query)[job].item() == pytest.approx(value, abs=1e-6), name
 
 
 # Laws
@@ -166,13 +166,13 @@ def test_ground_truth_agrees_with_its_slow_twin():
 
 @pytest.mark.parametrize("name", MASKING + GROUND_TRUTH)
 def test_batch_size_and_order_change_nothing(name):
-    reference = metric(name)(random_query(batch=64))
+    reference = find_metric(name)(random_query(batch=64))
     for batch in (1, 4, 13):
-        torch.testing.assert_close(metric(name)(random_query(batch=batch)), reference, rtol=0, atol=1e-6)
+        torch.testing.assert_close(find_metric(name)(random_query(batch=batch)), reference, rtol=0, atol=1e-6)
     query = random_query()
     order = torch.randperm(13, generator=torch.Generator().manual_seed(3))
     shuffled = random_query(heatmaps=query.heatmaps[order], image_index=query.image_index[order])
-    torch.testing.assert_close(metric(name)(shuffled), reference[order], rtol=0, atol=1e-6)
+    torch.testing.assert_close(find_metric(name)(shuffled), reference[order], rtol=0, atol=1e-6)
 
 
 @pytest.mark.parametrize("name", MASKING + GROUND_TRUTH)
@@ -188,7 +188,7 @@ def test_shared_images_are_as_good_as_repeated_ones(name):
         image_index=None,
     )
     assert repeated.names == [f"{row}.png" for row in rows.tolist()]
-    torch.testing.assert_close(metric(name)(shared), metric(name)(repeated), rtol=0, atol=0)
+    torch.testing.assert_close(find_metric(name)(shared), find_metric(name)(repeated), rtol=0, atol=0)
 
 
 def test_drop_increase_and_gain_cost_one_pass_together():
@@ -196,12 +196,12 @@ def test_drop_increase_and_gain_cost_one_pass_together():
     query = random_query(13, batch=4, network=network)
     network.batches.clear()
     for name in ("average-drop", "average-increase", "average-gain"):
-        metric(name)(query)
+        find_metric(name)(query)
     assert network.batches == [4, 4, 4, 1]  # and never more than the batch at once
-    metric("drop-in-deletion")(query)
+    find_metric("drop-in-deletion")(query)
     assert sum(network.batches) == 26
     for name in GROUND_TRUTH:
-        metric(name)(query)
+        find_metric(name)(query)
     assert sum(network.batches) == 26
 
 
@@ -210,8 +210,8 @@ def test_passes_are_stated_truly(name):
     network = Network()
     query = random_query(13, network=network)
     network.batches.clear()
-    metric(name)(query)
-    assert sum(network.batches) == 13 * metric(name).passes
+    find_metric(name)(query)
+    assert sum(network.batches) == 13 * find_metric(name).passes
 
 
 @settings(max_examples=60, deadline=None)
@@ -220,10 +220,10 @@ def test_values_stay_within_bounds(seed, power, dtype):
     query = random_query(8, seed=seed)
     query.heatmaps = query.heatmaps.to(dtype) ** power * (query.heatmaps > 0.3)
     for name in MASKING + GROUND_TRUTH:
-        low, high = metric(name).bounds
-        raw = metric(name).compute(query)
+        low, high = find_metric(name).bounds
+        raw = find_metric(name).compute(query)
         assert ((raw >= low - 1e-6) & (raw <= high + 1e-6)).all(), name
-        checked = metric(name)(query)
+        checked = find_metric(name)(query)
         assert ((checked >= low) & (checked <= high)).all(), name
 
 
@@ -231,7 +231,7 @@ def test_nothing_is_mutated():
     query = random_query()
     before = query._images.clone(), query.heatmaps.clone()
     for name in MASKING + GROUND_TRUTH:
-        metric(name)(query)
+        find_metric(name)(query)
     assert torch.equal(before[0], query._images)
     assert torch.equal(before[1], query.heatmaps)
 
@@ -260,8 +260,8 @@ def test_half_precision_networks_are_widened_and_no_jobs_are_no_error():
 
     assert random_query(network=half).o.dtype == torch.float32
     empty = random_query(heatmaps=torch.zeros(0, 6, 6), image_index=torch.zeros(0, dtype=torch.long))
-    assert metric("average-gain")(empty).shape == (0,)
-    assert metric("iou")(empty).shape == (0,)
+    assert find_metric("average-gain")(empty).shape == (0,)
+    assert find_metric("iou")(empty).shape == (0,)
 
 
 # Errors
@@ -281,14 +281,14 @@ def test_a_network_that_answers_with_logits_or_nan_is_named_with_the_images():
 
     query = random_query(13, network=broken, p=torch.rand(5))
     with pytest.raises(SycamError, match=f"answered NaN on {query.names[2]}"):
-        metric("average-increase")(query)
+        find_metric("average-increase")(query)
     with pytest.raises(SycamError, match=r"answered NaN on 3.png"):
-        metric("average-drop")(random_query(p=torch.tensor([0.1, 0.2, 0.3, torch.nan, 0.5])))
+        find_metric("average-drop")(random_query(p=torch.tensor([0.1, 0.2, 0.3, torch.nan, 0.5])))
 
 
 def test_masks_are_asked_for():
     with pytest.raises(SycamError, match=r"'iou' compares heatmaps with ground truth.*have no masks"):
-        metric("iou")(random_query(masks=None))
+        find_metric("iou")(random_query(masks=None))
     with pytest.raises(SycamError, match="needs_masks=True"):
         _ = random_query(masks=None).masks
 
@@ -364,9 +364,9 @@ def test_the_register():
     assert list_metrics("*gain*") == ["average-gain"]
     assert list_metrics() == sorted(METRICS)
     with pytest.raises(SycamError, match=r"no metric 'average-dorp'; did you mean 'average-drop'?"):
-        metric("average-dorp")
+        find_metric("average-dorp")
     with (
-        registering_into({"average-drop": metric("average-drop")}),
+        registering_into({"average-drop": find_metric("average-drop")}),
         pytest.raises(SycamError, match="already a metric 'average-drop'"),
     ):
         register_metric("average-drop", direction="low")(lambda query: query.p)
@@ -376,10 +376,10 @@ def test_the_register():
 
 
 def test_better_perfect_and_worst():
-    drop, gain = metric("average-drop"), metric("average-gain")
+    drop, gain = find_metric("average-drop"), find_metric("average-gain")
     assert (drop.perfect, drop.worst, gain.perfect, gain.worst) == (0, 1, 1, 0)
-    assert metric("drop-in-deletion").perfect == 1
-    assert metric("drop-in-deletion").worst == -math.inf
+    assert find_metric("drop-in-deletion").perfect == 1
+    assert find_metric("drop-in-deletion").worst == -math.inf
     assert drop.better(0.1, 0.2)
     assert not drop.better(0.2, 0.2)
     assert not gain.better(math.nan, 0.2)

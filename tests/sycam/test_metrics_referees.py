@@ -12,8 +12,8 @@ import torch.nn.functional as F
 from PIL import Image
 from torchvision.transforms.functional import pil_to_tensor, resize
 
+from sycam.metrics.find import find_metric
 from sycam.metrics.query import Query
-from sycam.metrics.registry import metric
 
 torchcam_metrics = pytest.importorskip("torchcam.metrics", reason="torchcam is in the extra `referee`")
 torchcam_methods = pytest.importorskip("torchcam.methods")
@@ -86,7 +86,7 @@ def test_drop_and_increase_agree_with_torchcam(name, folder, rows, method):
             lambda masked: softmax(network(masked)),
             batch=BATCH,
         )
-        drop, increase = metric("average-drop")(query), metric("average-increase")(query)
+        drop, increase = find_metric("average-drop")(query), find_metric("average-increase")(query)
     assert referee.nan_count == 0
     assert 0.01 < theirs["avg_drop"] < 0.99  # the referee sees something
     # It divides by p + 1e-7, which moves a score by at most 1e-7 / p.

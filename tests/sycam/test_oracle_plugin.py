@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from sycam.errors import SycamError
-from sycam.metrics.plugin import load_oracle
-from sycam.metrics.probe import probe
-from sycam.metrics.query import Query
-from sycam.metrics.registry import METRICS, metric
+from sycam.metrics.find import find_metric
+from sycam.metrics.metric import METRICS
+from sycam.metrics.own.plugin import load_oracle
+from sycam.metrics.query import Query, probe
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "compact_gain_oracle.py"
 
@@ -124,7 +124,7 @@ def test_dataclasses_objects_and_modules_of_torch(write):
 
 
 def test_a_module_by_its_dotted_name():
-    assert load_oracle("sycam.metrics.masking:average_gain") is metric("average-gain")
+    assert load_oracle("sycam.metrics.kinds.masked_image:average_gain") is find_metric("average-gain")
 
 
 def test_an_edited_file_is_read_anew(write):
@@ -136,7 +136,7 @@ def test_an_edited_file_is_read_anew(write):
 
 def test_loading_twice_registers_nothing(write):
     path = write("""
-        from sycam.metrics.registry import register_metric
+        from sycam.metrics.metric import register_metric
 
         @register_metric("mine", direction="high")
         def mine(query):

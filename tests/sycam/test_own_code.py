@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from sycam.errors import SycamError
-from sycam.metrics.plugin import load_oracle
-from sycam.metrics.probe import probe
+from sycam.metrics.own.plugin import load_oracle
+from sycam.metrics.query import probe
 from sycam.network import load_network
 from sycam.own_code import run_file, run_module
 

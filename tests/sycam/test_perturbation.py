@@ -5,13 +5,10 @@ import pytest
 import torch
 from queries import net, query_of, redraw_brightness
 
-from sycam.metrics.curves import blur
-from sycam.metrics.imputation import impute
-from sycam.metrics.infidelity import SAMPLES, square
+from sycam.metrics.find import find_metric
+from sycam.metrics.kinds.removal import PERCENTILES, blur, impute, removed
+from sycam.metrics.kinds.robustness import RADIUS, SQUARES, square
 from sycam.metrics.query import Query
-from sycam.metrics.registry import metric
-from sycam.metrics.road import PERCENTILES, removed
-from sycam.metrics.robustness import RADIUS
 
 # Curves
 
@@ -19,7 +16,7 @@ from sycam.metrics.robustness import RADIUS
 @pytest.mark.parametrize("name", ["deletion", "insertion"])
 def test_deletion_and_insertion_agree_with_a_slow_twin(name):
     query = query_of(4, 2, 8)
-    fast = metric(name)(query)
+    fast = find_metric(name)(query)
     for job in range(4):
         x, c = query.images[job], int(query.classes[job])
         start, end = (x, torch.zeros_like(x)) if name == "deletion" else (blur(x[None])[0], x)
@@ -49,7 +46,7 @@ def test_all_curves_are_one_stream_of_full_batches():
     names = ("deletion", "insertion", "road-most-relevant-first", "road-least-relevant-first")
     query = query_of(3, 2, 8, ask=counted, batch=16, curves=names)
     for name in ("insertion", "deletion", "road"):
-        metric(name)(query)
+        find_metric(name)(query)
     jobs = 3 * (7 + 7 + 9 + 9)
     assert sum(sizes) == jobs + 2 + 1  # and the blurred image of each image, and one empty one
     assert sizes.count(16) == jobs // 16
@@ -125,7 +122,7 @@ def test_road_of_a_map_that_finds_the_class_is_positive_and_turns_round_with_the
 
     heat = torch.rand(1, 8, 8, generator=torch.Generator().manual_seed(0)) * 0.1
     heat[:, :4, :4] += 0.9
-    score = [metric("road")(Query(h, images, torch.tensor([0]), torch.tensor([1.0]), ask)).item() for h in (heat, 1 - heat)]
+    score = [find_metric("road")(Query(h, images, torch.tensor([0]), torch.tensor([1.0]), ask)).item() for h in (heat, 1 - heat)]
     assert score[0] > 0.1
     assert score[1] == pytest.approx(-score[0], abs=0.01)
 
@@ -137,7 +134,7 @@ def test_a_cam_that_moves_with_the_image_is_equivariant_and_one_that_does_not_is
     g = torch.Generator().manual_seed(0)
     images = torch.rand(4, 3, 16, 16, generator=g) + 0.1
     moving = query_of(4, 4, 16, images=images, heatmaps=redraw_brightness(images, None)[0], image_index=None)
-    assert metric("equivariance")(moving).tolist() == pytest.approx([1] * 4, abs=1e-5)
+    assert find_metric("equivariance")(moving).tolist() == pytest.approx([1] * 4, abs=1e-5)
     fixed = torch.rand(16, 16, generator=g)
     stuck = query_of(
         4, 4, 16, images=images, heatmaps=fixed.expand(4, 16, 16), image_index=None,
@@ -148,7 +145,7 @@ def test_a_cam_that_moves_with_the_image_is_equivariant_and_one_that_does_not_is
         np.corrcoef(F[:, ::-1].ravel(), F.ravel())[0, 1], np.corrcoef(F[::-1].ravel(), F.ravel())[0, 1],
         np.corrcoef(F[:, :-2].ravel(), F[:, 2:].ravel())[0, 1], np.corrcoef(F[:-2].ravel(), F[2:].ravel())[0, 1],
     ]  # fmt: skip
-    assert metric("equivariance")(stuck).tolist() == pytest.approx([np.mean(expected)] * 4, abs=1e-5)
+    assert find_metric("equivariance")(stuck).tolist() == pytest.approx([np.mean(expected)] * 4, abs=1e-5)
 
 
 def test_max_sensitivity_of_a_known_change():
@@ -160,7 +157,7 @@ def test_max_sensitivity_of_a_known_change():
         return heat[jobs] + 0.01 * len(seen), net(images)
 
     query = query_of(2, 2, 4, heatmaps=heat, image_index=None, redraw=redraw)
-    assert metric("max-sensitivity")(query).tolist() == pytest.approx([0.01 * 10 / 0.5] * 2, rel=1e-4)
+    assert find_metric("max-sensitivity")(query).tolist() == pytest.approx([0.01 * 10 / 0.5] * 2, rel=1e-4)
     apart = torch.stack([x - query.images for x in seen])
     assert apart.abs().max() <= RADIUS + 1e-6
     assert apart.abs().max() > 0.9 * RADIUS
@@ -170,11 +167,11 @@ def test_max_sensitivity_of_a_known_change():
 def test_infidelity_agrees_with_its_definition():
     pytest.importorskip("captum")
     query = query_of(5)
-    found = metric("infidelity")(query)
+    found = find_metric("infidelity")(query)
     for job in range(5):
         x, S, c = query.images[job].double(), query.heatmaps[job].double(), int(query.classes[job])
         dots, falls = [], []
-        for sample in range(SAMPLES):
+        for sample in range(SQUARES):
             taken = x * square(sample, x[None])
             dots.append((taken * S).sum().item())
             falls.append((net(x[None]) - net((x - taken)[None]))[0, c].item())

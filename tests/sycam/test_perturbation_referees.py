@@ -6,13 +6,10 @@ import torch
 from torch import nn
 
 from sycam.heatmap import post
-from sycam.metrics.curves import blur
-from sycam.metrics.imputation import impute
-from sycam.metrics.probe import probe
-from sycam.metrics.query import Query
-from sycam.metrics.registry import metric
-from sycam.metrics.road import PERCENTILES
-from sycam.metrics.robustness import SAMPLES, noise
+from sycam.metrics.find import find_metric
+from sycam.metrics.kinds.removal import PERCENTILES, blur, impute
+from sycam.metrics.kinds.robustness import SAMPLES, noise
+from sycam.metrics.query import Query, probe
 
 
 def model():
@@ -52,7 +49,7 @@ def test_road_agrees_with_pytorch_grad_cam():
     query = query_of(net, images, heatmaps)
     targets = [ClassifierOutputTarget(int(c)) for c in query.classes]
     theirs = road.ROADCombined(list(PERCENTILES))(images, heatmaps.numpy(), targets, net)
-    assert metric("road")(query).numpy() == pytest.approx(theirs, abs=2e-3)  # the noise differs
+    assert find_metric("road")(query).numpy() == pytest.approx(theirs, abs=2e-3)  # the noise differs
     assert np.abs(theirs).max() > 5e-3
 
 
@@ -96,7 +93,7 @@ def test_deletion_and_insertion_agree_with_torchcam():
         with torch.no_grad():
             referee.update(images)
         theirs = referee.summary()[f"{name}_auc"]
-        assert metric(name)(query).mean().item() == pytest.approx(theirs, abs=1e-5)
+        assert find_metric(name)(query).mean().item() == pytest.approx(theirs, abs=1e-5)
 
 
 def test_max_sensitivity_agrees_with_captum():
@@ -119,4 +116,4 @@ def test_max_sensitivity_agrees_with_captum():
     query = Query(
         explain(images)[:, 0], images, classes, p, net, redraw=lambda x, jobs: (explain(x)[:, 0], net(x).detach()), batch=1
     )
-    assert metric("max-sensitivity")(query).tolist() == pytest.approx(theirs.tolist(), rel=1e-4)
+    assert find_metric("max-sensitivity")(query).tolist() == pytest.approx(theirs.tolist(), rel=1e-4)

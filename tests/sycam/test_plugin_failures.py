@@ -15,9 +15,9 @@ from worlds import compared, tiny_images, tiny_network
 from sycam import synthesize
 from sycam.cams import find_cam
 from sycam.errors import OracleError, SycamError
-from sycam.metrics.plugin import load_oracle
-from sycam.metrics.registry import metric
-from sycam.plugins.limit import OutOfTime, time_limit
+from sycam.interrupt import OutOfTime, time_limit
+from sycam.metrics.find import find_metric
+from sycam.metrics.own.plugin import load_oracle
 from sycam.scoring import Failures, MetricOracle
 
 # --- failures in this process ---------------------------------------------------------------------------------------------
@@ -132,10 +132,10 @@ HOT = """
 @pytest.mark.parametrize("action", ["raise ValueError('hot')", "return torch.where(hot, torch.nan, query.o)"])
 def test_a_metric_that_fails_on_one_cam_loses_nothing_else(write, action):
     path = write(HOT.format(name="mine", action=action) + textwrap.indent("def kept(query):\n    return query.o\n", "    "))
-    metrics = [metric("iou"), load_oracle(f"{path}:mine"), metric("average-gain")]
+    metrics = [find_metric("iou"), load_oracle(f"{path}:mine"), find_metric("average-gain")]
     cams = [find_cam("gradcam"), find_cam("LayerCAM"), find_cam("fakecam"), find_cam("randomcam")]
     network, images = tiny_network(), tiny_images()
-    alone = compared(cams, [metric("iou"), load_oracle(f"{path}:kept"), metric("average-gain")], network, images)
+    alone = compared(cams, [find_metric("iou"), load_oracle(f"{path}:kept"), find_metric("average-gain")], network, images)
     found = compared(cams, metrics, network, images, on_error="skip")
     assert [cam.name for cam in found.cams] == [cam.name for cam in alone.cams]
     assert [(cam.name, name) for cam, name, _ in found.failed] == [("Fake-CAM", "mine")]
@@ -166,9 +166,9 @@ def test_a_table_stops_at_once_and_keeps_the_images_before(write):
         mine.passes = 0
     """)
     cams, network, images = [find_cam("gradcam"), find_cam("LayerCAM")], tiny_network(), tiny_images()
-    everything = compared(cams, [metric("iou")], network, images).scores["iou"]
+    everything = compared(cams, [find_metric("iou")], network, images).scores["iou"]
     with pytest.raises(OracleError, match=r"mine.py:6: ValueError: not this one; asked about image-9.png$") as info, few_jobs(4):
-        compared(cams, [metric("iou"), load_oracle(f"{path}:mine")], network, images)
+        compared(cams, [find_metric("iou"), load_oracle(f"{path}:mine")], network, images)
     found = info.value.result
     assert torch.equal(found.scores["iou"][:, :10], everything[:, :10])
     assert found.scores["iou"][:, 10:].isnan().all()

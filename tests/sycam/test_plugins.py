@@ -18,9 +18,8 @@ from sycam import synthesize
 from sycam.cams import find_cam
 from sycam.errors import OracleError, SycamError
 from sycam.metrics.find import find_metric, find_metrics
-from sycam.metrics.plugin import load_oracle
-from sycam.metrics.probe import probe
-from sycam.metrics.registry import metric
+from sycam.metrics.own.plugin import load_oracle
+from sycam.metrics.query import probe
 from sycam.scoring import MetricOracle
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -275,7 +274,7 @@ def test_the_example_package_is_found_by_its_entry_point(installed, run):
     assert [message.partition(" cannot")[0] for message in told] == ["the installed oracle broken"]
     both = find_metric("iou + 0.5*centre-of-heat")
     query = bright_query()
-    assert both(query).tolist() == pytest.approx((metric("iou")(query) + 0.5 * oracle(query)).tolist())
+    assert both(query).tolist() == pytest.approx((find_metric("iou")(query) + 0.5 * oracle(query)).tolist())
     assert (both.name, both.needs_masks, both.bounds) == ("iou+0.5*centre-of-heat", True, (0, 1.5))
 
 
@@ -289,10 +288,10 @@ def test_sums_of_metrics_hold_plug_ins(write, monkeypatch, tmp_path):
     query = bright_query()
     calm = query.heatmaps.mean((1, 2))
     for text, expected in (
-        ("2*average-gain - 0.5*mine.py:calm", 2 * metric("average-gain")(query) - 0.5 * calm),
+        ("2*average-gain - 0.5*mine.py:calm", 2 * find_metric("average-gain")(query) - 0.5 * calm),
         (f"-{path}:calm", -calm),
-        ("average-gain/2 - calm", metric("average-gain")(query) / 2 - calm),
-        ("./quarter + average-gain", 0.25 + metric("average-gain")(query)),
+        ("average-gain/2 - calm", find_metric("average-gain")(query) / 2 - calm),
+        ("./quarter + average-gain", 0.25 + find_metric("average-gain")(query)),
     ):
         found = find_metrics([f"{path}:calm", text])
         assert found[1](query).tolist() == pytest.approx(expected.tolist())

@@ -14,8 +14,8 @@ from worlds import gathered, held, search, tiny_images
 
 from sycam.job import ScoringSpec
 from sycam.metrics.find import find_metric
+from sycam.metrics.metric import Metric
 from sycam.metrics.protocol import DEFAULT
-from sycam.metrics.registry import Metric, metric
 from sycam.network import Network, Preprocessing
 from sycam.run.problem import read_problem
 from sycam.scoring import MetricOracle
@@ -151,7 +151,7 @@ def test_of_candidates_that_tie_the_cheapest_wins_and_then_the_first(bench, seed
     generator = torch.Generator().manual_seed(seed)
     scores = torch.randint(0, levels + 1, (candidates, images), generator=generator).double() / levels
     scores[candidates // 2 :] = scores[: candidates - candidates // 2].flip(1)  # the same means, of other images
-    measured = metric(name)
+    measured = find_metric(name)
     best = bench.exhaustive(scores, measured, list(range(candidates)))
     for order_seed in (0, seed):
         assert bench.run(scores, measured, bench.Exact(), list(range(candidates)), None, order_seed, at_once)[0] == best

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from sycam.metrics.registry import METRICS, Metric, metric
+from sycam.metrics.find import find_metric
+from sycam.metrics.metric import METRICS, Metric
 from sycam.search.groups import all_images
 from sycam.search.racing import PAIRED, SHARES, Race, Racing, SumTest, why_not
 from sycam.search.stopping import Exact
@@ -101,14 +102,14 @@ def test_witnesses_are_a_stratum_of_their_own():
     incumbent = torch.full((30,), 0.5, dtype=torch.float64)
     others = torch.arange(2, 30)
     every, first = torch.arange(30), torch.arange(2)
-    race = Race(metric("average-gain"), every, first, others, incumbent, 0.5, 1, error=0.05)
+    race = Race(find_metric("average-gain"), every, first, others, incumbent, 0.5, 1, error=0.05)
     assert not race.rejects(torch.tensor([0]), torch.tensor([0, 1]), torch.tensor([[0.0, 0.0]], dtype=torch.float64))
     assert float(race._test._capital.exp().mean()) == pytest.approx(1)
     # Σ d ≥ N λ − β Σ b = 15 − 7.5, the witnesses give 2 (0 − β ½)
     assert float(race._test._left) == pytest.approx(7.5 + 2 * PAIRED * 0.5, abs=1e-9)
     rows, worse = torch.tensor([0]), torch.full((1, 28), 0.2, dtype=torch.float64)
     assert race.rejects(rows, others, worse)
-    low = Race(metric("average-drop"), every, first[:0], others, incumbent, 0.5, 1, error=0.05)
+    low = Race(find_metric("average-drop"), every, first[:0], others, incumbent, 0.5, 1, error=0.05)
     assert not low.rejects(rows, others, worse)  # there low is good
 
 
@@ -117,13 +118,13 @@ def test_orders_are_drawn_anew_and_independently_of_witnesses():
     none, some = all_images(40), all_images(40)
     for image in (5, 6, 7):
         some.witnesses.add(image)
-    first = torch.cat(racing.plan(metric("iou"), [none], [None], 4).stages)
-    second = torch.cat(racing.plan(metric("iou"), [some], [None], 4).stages)
+    first = torch.cat(racing.plan(find_metric("iou"), [none], [None], 4).stages)
+    second = torch.cat(racing.plan(find_metric("iou"), [some], [None], 4).stages)
     assert sorted(first.tolist()) == sorted(second.tolist()) == list(range(40))
     assert set(second[:3].tolist()) == {5, 6, 7}
     assert not torch.equal(first[torch.isin(first, second[:3], invert=True)], second[3:])
-    again.plan(metric("iou"), [some], [None], 4)
-    assert torch.equal(torch.cat(again.plan(metric("iou"), [some], [None], 4).stages), second)
+    again.plan(find_metric("iou"), [some], [None], 4)
+    assert torch.equal(torch.cat(again.plan(find_metric("iou"), [some], [None], 4).stages), second)
 
 
 def test_every_order_of_the_others_is_as_likely():
@@ -131,7 +132,7 @@ def test_every_order_of_the_others_is_as_likely():
     group.witnesses.add(2)
     racing, counts = Racing(seed=0), {}
     for _ in range(1200):
-        plan = racing.plan(metric("iou"), [group], [None], 1)
+        plan = racing.plan(find_metric("iou"), [group], [None], 1)
         order = tuple(torch.cat(plan.stages).tolist())
         counts[order] = counts.get(order, 0) + 1
     assert len(counts) == 6  # 2 first, then the orders of 0, 1, 3
@@ -141,7 +142,7 @@ def test_every_order_of_the_others_is_as_likely():
 @pytest.mark.parametrize("kind", ["coins", "rare gains", "narrow"])
 def test_the_stated_error_holds_where_every_candidate_ties(bench, kind):
     """Runs of 8 candidates that all have the same mean but one that is better by a hair: the hardest case there is."""
-    generator, measured = torch.Generator().manual_seed(0), metric("average-gain")
+    generator, measured = torch.Generator().manual_seed(0), find_metric("average-gain")
     wrong, early, error, runs = 0, 0, 0.3, 120
     for seed in range(runs):
         table = bench.hard(kind, 8, 60, generator)
@@ -160,9 +161,9 @@ def test_racing_asks_less_than_exact_and_finds_the_same(bench):
     quality = torch.rand(60, 1, generator=generator, dtype=torch.float64)
     table = (torch.rand(60, 400, generator=generator, dtype=torch.float64) * 0.5 + 0.5 * quality).clamp(0, 1)
     for name, scores in (("average-gain", table), ("average-drop", 1 - table)):
-        best = bench.exhaustive(scores, metric(name), list(range(60)))
-        exact, all_of_exact = bench.run(scores, metric(name), Exact(), list(range(60)), 0, 0)
-        racing, all_of_racing = bench.run(scores, metric(name), Racing(0.05, 0), list(range(60)), 0, 0)
+        best = bench.exhaustive(scores, find_metric(name), list(range(60)))
+        exact, all_of_exact = bench.run(scores, find_metric(name), Exact(), list(range(60)), 0, 0)
+        racing, all_of_racing = bench.run(scores, find_metric(name), Racing(0.05, 0), list(range(60)), 0, 0)
         assert exact == racing == best
         assert all_of_racing * 5 < all_of_exact
 

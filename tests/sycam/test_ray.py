@@ -10,8 +10,8 @@ from worlds import gathered, held, tiny_images, tiny_network
 
 from sycam.cams import cam_from_text
 from sycam.job import ScoringSpec
+from sycam.metrics.find import find_metric
 from sycam.metrics.protocol import DEFAULT
-from sycam.metrics.registry import metric
 from sycam.scoring import MetricOracle
 from sycam.workers import RemoteOracle, open_pool
 
@@ -37,7 +37,7 @@ def cluster(monkeypatch):
 def test_a_cluster_of_two_nodes_gives_the_bits_of_one_process_and_so_does_what_is_left_of_it(cluster):
     network, images, warnings = tiny_network(), tiny_images(24), []
     terms = [cam_from_text(text).term for text in ("(gap G)", "(m* A G)", "(softmax (gap G))")]
-    metrics, places = [metric("average-gain"), metric("iou"), metric("coherency")], torch.randperm(24)
+    metrics, places = [find_metric("average-gain"), find_metric("iou"), find_metric("coherency")], torch.randperm(24)
 
     def scored(oracle):
         maps, finite = oracle.maps(terms, places)

@@ -27,8 +27,8 @@ def found(view):
     return view.images.mean(1)
 """
 METRIC = """
-from sycam.metrics.curves import register_curve
-from sycam.metrics.registry import register_metric
+from sycam.metrics.query import register_curve
+from sycam.metrics.metric import register_metric
 
 @register_curve("of-one-file", lambda height, width: 2)
 def edit(query, job, step):
@@ -46,7 +46,7 @@ from importlib import import_module
 package, file = sys.argv[1:]
 import_module(package).__path__.append(file)
 from sycam import METRICS, TERMINALS, find_cam
-from sycam.metrics.curves import CURVES
+from sycam.metrics.query import CURVES
 from sycam.terminals.registry import terminal
 
 if "terminals" in package:
@@ -59,7 +59,9 @@ else:
 """
 
 
-@pytest.mark.parametrize(("package", "text"), [("sycam.terminals", TERMINAL), ("sycam.baselines", BASELINE)])
+@pytest.mark.parametrize(
+    ("package", "text"), [("sycam.terminals", TERMINAL), ("sycam.baselines", BASELINE), ("sycam.metrics.kinds", METRIC)]
+)
 def test_a_new_member_is_one_file(tmp_path, package, text):
     (tmp_path / "one_file.py").write_text(text)
     subprocess.run([sys.executable, "-c", LOOK, package, str(tmp_path)], check=True, timeout=120)

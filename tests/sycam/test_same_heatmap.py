@@ -14,7 +14,7 @@ import sycam
 from sycam.cams import cam_from_text, find_cam
 from sycam.heatmap import NORMS, SCALE_FREE, post
 from sycam.job.job import find_grammar
-from sycam.metrics.registry import metric
+from sycam.metrics.find import find_metric
 from sycam.network import Network, Preprocessing
 from sycam.run.problem import read_problem
 from sycam.scoring import MetricOracle
@@ -41,7 +41,7 @@ def same(cache):
 def run(terms, cache, same, name="average-gain", **options):
     tried = []
     learner = iter([Candidate(cam_from_text(t).term if isinstance(t, str) else t, 1) for t in terms])
-    oracle, asked = MetricOracle(cache, metric(name)), []
+    oracle, asked = MetricOracle(cache, find_metric(name)), []
     maps = oracle.maps
     oracle.maps = lambda terms, places=None: asked.extend(map(str, terms)) or maps(terms, places)
     found = search(learner, oracle, None, Budget(), heatmaps=same, on_batch=lambda _, new: tried.extend(new), **options)
@@ -94,7 +94,7 @@ def test_it_changes_no_answer(candidates, cache, same, name):
 
 def test_every_proved_pair_draws_one_heatmap_on_real_tensors(candidates, cache, same):
     """Up to rounding: float64, and a ReLU near zero."""
-    oracle = MetricOracle(cache, metric("iou"))
+    oracle = MetricOracle(cache, find_metric("iou"))
     terms = [candidate.term for candidate in candidates]
     representatives = same.classes.representatives(terms)
     pairs = [(t, r) for t, r in zip(terms, representatives, strict=True) if t is not r]

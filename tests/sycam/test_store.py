@@ -17,7 +17,7 @@ from worlds import gathered, tiny_images, tiny_network
 
 import sycam
 from sycam.errors import Unavailable
-from sycam.metrics.registry import metric
+from sycam.metrics.find import find_metric
 from sycam.network import Network, Preprocessing
 from sycam.scoring import MetricOracle
 from sycam.scoring.gathering import Column
@@ -41,7 +41,7 @@ def test_a_second_run_makes_no_pass_and_gives_the_same_bits(open_store, resident
     term = read_term("(* (gap G) y)", *_symbols())
     scores = []
     for cache in (first, second, plain):
-        oracle = MetricOracle(cache, metric("average-gain"))
+        oracle = MetricOracle(cache, find_metric("average-gain"))
         scores.append(oracle.score(oracle.maps([term])[0], torch.arange(12), [term]))
     assert torch.equal(scores[0], scores[1])
     assert torch.equal(scores[0], scores[2])

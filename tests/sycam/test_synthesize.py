@@ -13,7 +13,7 @@ from worlds import gathered, tiny_images, tiny_network
 import sycam
 from sycam.cams import find_cams
 from sycam.errors import SycamError
-from sycam.metrics.registry import metric
+from sycam.metrics.find import find_metric
 from sycam.scoring import MetricOracle
 from sygus import SygusError
 
@@ -201,7 +201,7 @@ def test_a_labelled_class_is_explained_when_asked():
     network, images = tiny_network(), tiny_images(12)
     cam = find_cams("gradcam")
     cache = gathered(network, images, ["G"], images.labels)
-    expected = MetricOracle(cache, metric("average-gain"))
+    expected = MetricOracle(cache, find_metric("average-gain"))
     values = sycam.score(cam[0], "average-gain", network, images, classes=images.labels)
     torch.testing.assert_close(values, expected.score(expected.maps([cam[0].term])[0], torch.arange(12))[0])
     assert torch.equal(cache.classes, images.labels)
@@ -274,12 +274,12 @@ def test_a_tie_and_a_loss_are_called_what_they_are():
 
     seeded = torch.Generator().manual_seed(1)
     values = torch.rand(50, dtype=torch.float64, generator=seeded)
-    assert "scores as Grad-CAM does" in verdict(rows(values, values), metric("average-gain"))
-    assert "is worse by 10.00 points" in verdict(rows(values, values + 0.1), metric("average-gain"))
-    assert "within the noise" not in verdict(rows(values, values + 0.1), metric("average-gain"))
-    assert "beats every known CAM" in verdict(rows(values, values + 0.1), metric("average-drop"))
+    assert "scores as Grad-CAM does" in verdict(rows(values, values), find_metric("average-gain"))
+    assert "is worse by 10.00 points" in verdict(rows(values, values + 0.1), find_metric("average-gain"))
+    assert "within the noise" not in verdict(rows(values, values + 0.1), find_metric("average-gain"))
+    assert "beats every known CAM" in verdict(rows(values, values + 0.1), find_metric("average-drop"))
     noisy = values + torch.randn(50, dtype=torch.float64, generator=seeded) + 0.01
-    assert "within the noise" in verdict(rows(values, noisy), metric("average-gain"))
+    assert "within the noise" in verdict(rows(values, noisy), find_metric("average-gain"))
 
 
 def test_heatmaps_of_a_plain_module_and_bad_shapes():

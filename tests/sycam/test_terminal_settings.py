@@ -14,7 +14,7 @@ from worlds import compared, gathered, tiny_images, tiny_network
 import sycam
 from sycam.cams import find_cams
 from sycam.errors import SycamError
-from sycam.metrics.registry import metric
+from sycam.metrics.find import find_metric
 from sycam.terminals import TerminalSettings, View
 
 GRAMMAR = """(set-logic ALL)(declare-sort Map 0)(declare-fun gap (Map) Real)(declare-fun m* (Map Map) Map)
@@ -88,9 +88,9 @@ def test_a_comparison_says_how_far_shap_is_sampled():
     settings = TerminalSettings(shap_orderings=8)
     view = View(network, images.normalised(slice(None), network), settings=settings)
     share = view["shap_error"].abs().amax(1) / view["shap"].abs().amax(1)
-    found = compared(find_cams("SHAP-CAM"), [metric("iou")], network, images, settings=settings)
+    found = compared(find_cams("SHAP-CAM"), [find_metric("iou")], network, images, settings=settings)
     assert found.shap_error == pytest.approx(float(share.median())) and found.shap_error > 0
-    assert compared(find_cams("Grad-CAM"), [metric("iou")], network, images).shap_error is None
+    assert compared(find_cams("Grad-CAM"), [find_metric("iou")], network, images).shap_error is None
 
 
 def run(*arguments: str, folder: Path) -> dict:

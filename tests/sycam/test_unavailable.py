@@ -12,11 +12,11 @@ from worlds import compared, tiny_images, tiny_network
 from sycam.baselines import BASELINES, register_baseline
 from sycam.cams import find_cam
 from sycam.errors import SycamError, Unavailable
-from sycam.metrics.registry import metric
+from sycam.metrics.find import find_metric
 from sycam.network import Network, Preprocessing
 from sycam.terminals import TERMINALS, View, register_terminal
 
-IOU = [metric("iou")]
+IOU = [find_metric("iou")]
 
 
 @pytest.fixture

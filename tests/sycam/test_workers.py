@@ -18,8 +18,8 @@ from sycam.cams import cam_from_text, find_cam, find_cams, terminal_variable
 from sycam.errors import OracleError, SycamError, Unavailable
 from sycam.job import ScoringSpec
 from sycam.metrics.find import find_metric
+from sycam.metrics.metric import Metric
 from sycam.metrics.protocol import find_protocol
-from sycam.metrics.registry import Metric, metric
 from sycam.network import Network, Preprocessing, load_network
 from sycam.run import bench
 from sycam.run.synthesize import synthesize
@@ -37,7 +37,7 @@ from sygus import Term
 TEXTS = ["(gap G)", "(gap (m* A G))", "(m* A (mrelu G))", "(m* A G)", "(/ (gap (m* A G)) (gap A))", "(softmax (gap G))", "drop"]
 NAMES = ["A", "G", "drop"]
 PROTOCOL = find_protocol("opticam")
-MIXED = [metric("average-gain"), metric("iou"), metric("coherency"), metric("adcc-of-means")]
+MIXED = [find_metric("average-gain"), find_metric("iou"), find_metric("coherency"), find_metric("adcc-of-means")]
 
 
 def terms():
@@ -85,7 +85,7 @@ def test_two_workers_give_the_bits_of_one_process(network, pool):
     )
     assert there.bytes == here.bytes
     assert torch.equal(there.values["G"][order[:5]], here.values["G"][order[:5]])
-    assert two.of(metric("iou")).spent is two.spent
+    assert two.of(find_metric("iou")).spent is two.spent
 
 
 def test_no_batch_holds_images_of_two_blocks():
@@ -93,7 +93,7 @@ def test_no_batch_holds_images_of_two_blocks():
     seen = []
     logits = network.logits
     network.logits = lambda x: seen.append(len(x)) or logits(x)
-    oracle = MetricOracle(gathered(network, images, NAMES), metric("average-drop"), batch=64)
+    oracle = MetricOracle(gathered(network, images, NAMES), find_metric("average-drop"), batch=64)
     maps, _ = oracle.maps(terms())
     oracle.score(maps, torch.arange(20))
     assert len(seen) == len(block_of(20).unique()) == 16
@@ -144,9 +144,9 @@ class HereWorker:
 def test_twenty_workers_have_the_bits_of_one_process(network, monkeypatch, count, busy):
     monkeypatch.setattr(pool_module, "Local", Here)
     images, places = tiny_images(count), torch.randperm(count)
-    one = MetricOracle(gathered(network, images, NAMES), metric("average-gain"), protocol=PROTOCOL)
+    one = MetricOracle(gathered(network, images, NAMES), find_metric("average-gain"), protocol=PROTOCOL)
     with open_pool(ScoringSpec(workers=20), network, PROTOCOL) as pool:
-        many = RemoteOracle(held(pool, network, images, NAMES), metric("average-gain"), protocol=PROTOCOL)
+        many = RemoteOracle(held(pool, network, images, NAMES), find_metric("average-gain"), protocol=PROTOCOL)
         assert same(scored(many, places), scored(one, places))
         assert sum(bool(slot.held) for slot in pool._slots) == busy
         assert asdict(many.spent) == asdict(one.spent)
@@ -155,9 +155,9 @@ def test_twenty_workers_have_the_bits_of_one_process(network, monkeypatch, count
 def test_four_workers_that_end_over_the_same_images_are_enough(network, monkeypatch):
     monkeypatch.setattr(pool_module, "Local", Here)
     images, places, warnings = tiny_images(16), torch.arange(16), []
-    one = MetricOracle(gathered(network, images, NAMES), metric("average-gain"), protocol=PROTOCOL)
+    one = MetricOracle(gathered(network, images, NAMES), find_metric("average-gain"), protocol=PROTOCOL)
     with open_pool(ScoringSpec(workers=5), network, PROTOCOL, warnings.append) as pool:
-        oracle = RemoteOracle(held(pool, network, images, NAMES), metric("average-gain"), protocol=PROTOCOL)
+        oracle = RemoteOracle(held(pool, network, images, NAMES), find_metric("average-gain"), protocol=PROTOCOL)
         maps, _ = oracle.maps(terms())
 
         def receive(worker):
@@ -180,7 +180,7 @@ def test_masks_boxes_labels_classes_and_protocol_travel(network, pool):
     images = tiny_images(18)
     boxes = [torch.tensor([[1.0, 2.0, 7.0, 9.0]] * (1 + i % 2), dtype=torch.float64) for i in range(18)]
     images = replace(images, boxes=boxes, class_names={3: "three"})
-    metrics = [metric("ba"), metric("iou@0.3"), metric("average-drop")]
+    metrics = [find_metric("ba"), find_metric("iou@0.3"), find_metric("average-drop")]
     one = MetricOracle(gathered(network, images, NAMES, images.labels), metrics, protocol=PROTOCOL)
     two = RemoteOracle(held(pool, network, images, NAMES, images.labels), metrics, protocol=PROTOCOL)
     assert same(scored(two, torch.arange(18)), scored(one, torch.arange(18)))
@@ -203,7 +203,7 @@ def test_ctrl_c_leaves_workers_that_can_be_asked_again(network, pool, request):
     before = signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where tests run in the background
     request.addfinalizer(lambda: signal.signal(signal.SIGINT, before))
     images = tiny_images(32)
-    oracle = RemoteOracle(held(pool, network, images, NAMES), metric("average-gain"))
+    oracle = RemoteOracle(held(pool, network, images, NAMES), find_metric("average-gain"))
     expected = scored(oracle, torch.arange(32))
     pids = [slot.worker.pid for slot in pool._slots]
     many = terms() * 400
@@ -244,7 +244,7 @@ def test_a_run_and_a_table_on_workers_are_those_of_one_process(network, pool, mo
         *find_cams("controls"),
         find_cam("(exp (* 1000000.0 (gap A)))"),
     ]
-    metrics = [metric("average-gain"), metric("iou"), metric("coherency"), metric("adcc-of-means")]
+    metrics = [find_metric("average-gain"), find_metric("iou"), find_metric("coherency"), find_metric("adcc-of-means")]
     given = {"optional": cams, "protocol": PROTOCOL, "classes": images.labels}
     one, two = (compared(cams, metrics, network, images, by=by, **given) for by in (None, partial(tabulate_on, pool)))
     assert (
@@ -263,7 +263,7 @@ def test_oracles_that_fail_in_workers(network, pool, tmp_path):
         "def hot(query):\n    if 'image-9.png' in query.names:\n        raise ValueError('not this one')\n    return query.o\n"
     )
     images, places = tiny_images(20), torch.arange(20)
-    metrics = [find_metric(f"{path}:hot"), metric("iou")]
+    metrics = [find_metric(f"{path}:hot"), find_metric("iou")]
     one = MetricOracle(gathered(network, images, NAMES), metrics, protocol=PROTOCOL)
     two = RemoteOracle(held(pool, network, images, NAMES), metrics, protocol=PROTOCOL)
     maps, _ = one.maps(terms())
@@ -296,13 +296,13 @@ def test_errors_of_workers_are_errors_here(network, pool):
         held(pool, network, images, ["Q"])
     cache = held(pool, network, images, ["A"])
     with pytest.raises(SycamError, match="term uses 'G', which was not computed"):
-        RemoteOracle(cache, metric("iou")).maps([cam_from_text("(gap G)").term])
+        RemoteOracle(cache, find_metric("iou")).maps([cam_from_text("(gap G)").term])
     with pytest.raises(SycamError, match="'mine' was made in this process"):
         RemoteOracle(cache, Metric("mine", lambda query: query.o, "high"))
     with pytest.raises(SycamError, match="needs a mask"):
-        RemoteOracle(held(pool, network, tiny_images(4, masks=False), ["A"]), metric("iou"))
+        RemoteOracle(held(pool, network, tiny_images(4, masks=False), ["A"]), find_metric("iou"))
     with pytest.raises(SycamError, match="so score must be given the 1 CAMs"):
-        RemoteOracle(cache, metric("coherency")).score(torch.zeros(1, 20, 8, 8), torch.arange(20))
+        RemoteOracle(cache, find_metric("coherency")).score(torch.zeros(1, 20, 8, 8), torch.arange(20))
 
 
 def test_modules_travel_or_are_refused():

@@ -22,6 +22,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from fnmatch import fnmatchcase
 from functools import wraps
+from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -30,21 +31,26 @@ import torch
 from torch import Tensor
 
 from sycam.errors import OracleError, SycamError, asked_about
-from sycam.metrics.arithmetic import is_own
+from sycam.interrupt import OutOfTime, time_limit
+from sycam.metrics.metric import METRICS, Metric, first_paragraph, registering_into
 from sycam.metrics.query import Query
-from sycam.metrics.registry import METRICS, Metric, first_paragraph, registering_into
+from sycam.metrics.sums import is_own
 from sycam.own_code import last_line, run_file, run_module
-from sycam.plugins.entrypoints import GROUP, installed_oracles
-from sycam.plugins.limit import SECONDS, OutOfTime, time_limit
 from sygus.errors import nearest
+
+from .exchange import SECONDS
+from .isolated import Isolated
+from .program import program_oracle
+
+GROUP = "sycam.oracles"
 
 
 def load_oracle(spec: str, *, folder: Path | None = None, timeout: float | None = None, isolate: bool = True) -> Metric:
     """The metric that `spec` names. The file is run anew on every call.
 
     Args:
-        spec: `path/to/file.py:Name`, `package.module:Name`, the path of a program (`sycam.plugins.program`), or the name of an
-            installed entry point of the group `sycam.oracles`. Files and modules are found and run as by `sycam.own_code`.
+        spec: `path/to/file.py:Name`, `package.module:Name`, the path of a program (`program_oracle`), or the name of an installed
+            entry point of the group `sycam.oracles`. Files and modules are found and run as by `sycam.own_code`.
         folder: where a relative path is looked for before the working folder.
         timeout: seconds that it may need for a query; None for what it says itself, and else 300.
         isolate: whether an oracle that asks for a process of its own gets it.
@@ -56,18 +62,16 @@ def load_oracle(spec: str, *, folder: Path | None = None, timeout: float | None 
         SycamError: no such file or module; it cannot be imported (the message holds Python's own words for it); it
             has no such name; the name is no oracle; or a metric that ships with sycam has the same name.
 
-    >>> load_oracle("sycam.metrics.masking:average_gain").name
+    >>> load_oracle("sycam.metrics.kinds.masked_image:average_gain").name
     'average-gain'
-    >>> load_oracle("sycam.metrics.masking:average_gian")
+    >>> load_oracle("sycam.metrics.kinds.masked_image:average_gian")
     Traceback (most recent call last):
-    sycam.errors.SycamError: sycam.metrics.masking has no oracle 'average_gian'; did you mean 'average_gain'? ...
+    sycam.errors.SycamError: sycam.metrics.kinds.masked_image has no oracle 'average_gian'; did you mean 'average_gain'? ...
     """
     if timeout is not None and not 0 < timeout < float("inf"):
         raise SycamError(f"an oracle's timeout is a number of seconds above 0, not {timeout!r}")
     program = _in_folder(spec, folder)
     if program.is_file() and program.suffix != ".py":
-        from sycam.plugins.program import program_oracle
-
         return _checked_name(program_oracle(program, timeout), spec)
     place, _, name = spec.rpartition(":")
     installed = installed_oracles()
@@ -98,6 +102,15 @@ def is_oracle(spec: str, folder: Path | None = None) -> bool:
     place, bare = spec.rpartition(":")[0], "/" not in spec and "." not in spec and folder is None
     files = [_in_folder(path, folder) for path in (place, "" if bare else spec) if path]
     return is_own(spec) or any(file.is_file() for file in files) or spec in installed_oracles()
+
+
+def installed_oracles() -> dict[str, EntryPoint]:
+    """Entry points of the group by name; nothing of theirs is imported.
+
+    >>> sorted(installed_oracles()) == sorted({found.name for found in entry_points(group=GROUP)})
+    True
+    """
+    return {found.name: found for found in entry_points(group=GROUP)}
 
 
 def installed_metrics(warn: Callable[[str], None], pattern: str = "*", timeout: float | None = None) -> list[Metric]:
@@ -159,7 +172,7 @@ def _as_metric(found: Any, name: str, spec: str, timeout: float | None, isolate:
             return found
         own, asked = _process_and_time(found.compute, spec, timeout)
         compute = found.compute if own and isolate else _blaming(found.compute, spec, asked)
-        return replace(found, compute=_isolated(spec, asked) if own and isolate else compute)
+        return replace(found, compute=Isolated(spec, asked) if own and isolate else compute)
     oracle = found
     if inspect.isclass(found):
         if "__call__" not in dir(found):  # callable() is true of every class
@@ -182,7 +195,7 @@ def _as_metric(found: Any, name: str, spec: str, timeout: float | None, isolate:
     own, asked = _process_and_time(oracle, spec, timeout)
     return Metric(
         name=stated("name", default_name),
-        compute=_isolated(spec, asked) if own and isolate else _blaming(oracle, spec, asked),
+        compute=Isolated(spec, asked) if own and isolate else _blaming(oracle, spec, asked),
         direction=stated("direction", "high"),
         bounds=stated("bounds", (0.0, 1.0)),
         passes=stated("passes", 1),
@@ -221,12 +234,6 @@ def _process_and_time(oracle: Any, spec: str, timeout: float | None) -> tuple[bo
     if not isinstance(seconds, (int, float)) or not 0 < seconds < float("inf"):
         raise SycamError(f"oracle {spec}: timeout must be a number of seconds above 0, not {seconds!r}")
     return own, float(timeout or seconds)
-
-
-def _isolated(spec: str, seconds: float) -> Callable[[Query], Tensor]:
-    from sycam.plugins.isolated import Isolated
-
-    return Isolated(spec, seconds)
 
 
 def _blaming(oracle: Callable[[Query], Tensor], spec: str, seconds: float) -> Callable[[Query], Tensor]:

@@ -1,9 +1,7 @@
 """What a metric is, and the register of those that exist.
 
->>> metric("average-drop").direction
+>>> METRICS["average-drop"].direction
 'low'
->>> list_metrics("average-*")
-['average-drop', 'average-gain', 'average-increase']
 """
 
 from __future__ import annotations
@@ -13,16 +11,14 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, field, replace
-from fnmatch import fnmatchcase
-from functools import partial
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor
 
 from sycam.errors import OracleError, SycamError, asked_about
-from sygus.errors import nearest
+from sycam.registry import Registry
 
 if TYPE_CHECKING:
     from sycam.metrics.query import Query
@@ -129,7 +125,7 @@ class Metric:
     def better(self, a: float | Tensor, b: float | Tensor) -> bool | Tensor:
         """Whether `a` is strictly better than `b`; elementwise on tensors. Nothing is better than itself, nor is NaN.
 
-        >>> metric("average-drop").better(0.1, 0.4), metric("average-gain").better(0.1, 0.4)
+        >>> METRICS["average-drop"].better(0.1, 0.4), METRICS["average-gain"].better(0.1, 0.4)
         (True, False)
         """
         return a > b if self.direction == "high" else a < b
@@ -138,7 +134,7 @@ class Metric:
     def perfect(self) -> float:
         """The best value that a job can have: what `exact` grants to every image not yet seen.
 
-        >>> metric("average-drop").perfect
+        >>> METRICS["average-drop"].perfect
         0.0
         """
         return self.bounds[1] if self.direction == "high" else self.bounds[0]
@@ -147,7 +143,7 @@ class Metric:
     def worst(self) -> float:
         """The worst value that a job can have; ±inf where the metric has no bound on that side.
 
-        >>> metric("drop-in-deletion").worst
+        >>> METRICS["drop-in-deletion"].worst
         -inf
         """
         return self.bounds[0] if self.direction == "high" else self.bounds[1]
@@ -166,7 +162,7 @@ class Metric:
         Returns:
             [...].
 
-        >>> metric("iou").aggregate(torch.tensor([0.25, 0.75]))
+        >>> METRICS["iou"].aggregate(torch.tensor([0.25, 0.75]))
         tensor(0.5000)
         """
         return values.mean(-1) if self.combine is None else self.combine(values.mean(-2))
@@ -240,8 +236,8 @@ class Metric:
         return OracleError(f"metric {self.name!r} {what}; {asked_about(query.names)}", images=query.names)
 
 
-METRICS: dict[str, Metric] = {}
-"""Every metric that ships with sycam, by name. A metric loaded from a user's file is not put here."""
+METRICS: Registry[Metric] = Registry("metric", "sycam.metrics.kinds")
+"""Every metric that ships with sycam, by name: each file of `kinds/` is looked through. Those of a person's file stay out."""
 
 _registering: ContextVar[dict[str, Metric] | None] = ContextVar("registering", default=None)
 
@@ -249,6 +245,7 @@ _registering: ContextVar[dict[str, Metric] | None] = ContextVar("registering", d
 @contextmanager
 def registering_into(register: dict[str, Metric]) -> Iterator[dict[str, Metric]]:
     """Within the block, `register_metric` fills `register` and leaves `METRICS` alone: how a user's file is loaded."""
+    len(METRICS)  # those that ship are registered before: the file may import some of them
     token = _registering.set(register)
     try:
         yield register
@@ -298,56 +295,15 @@ def register_metric(
             percent, level,
         )  # fmt: skip
         private = _registering.get()
-        register = METRICS if private is None else private
-        if name in register:
+        if private is None:
+            METRICS.add(name, made, compute.__module__)
+        elif name in private:
             raise SycamError(f"there is already a metric {name!r}: give the new one another name")
-        register[name] = made
+        else:
+            private[name] = made
         return made
 
     return register
-
-
-def metric(name: str) -> Metric:
-    """The registered metric of that name; `name@0.5` where it binarises heatmaps, at that level instead of their mean.
-
-    Raises:
-        SycamError: there is none; the message names the nearest. A level that is none, or for a metric without.
-
-    >>> metric("average-gian")
-    Traceback (most recent call last):
-    sycam.errors.SycamError: no metric 'average-gian'; did you mean 'average-gain'? ...
-    """
-    if name in METRICS:
-        return METRICS[name]
-    base, at, level = name.partition("@")
-    if at and base in METRICS:
-        return _at_level(METRICS[base], name, level)
-    raise SycamError(f"no metric {name!r}{nearest(base, sorted(METRICS), everything=True)}")
-
-
-def _at_level(base: Metric, name: str, text: str) -> Metric:
-    if not base.level:
-        levelled = ", ".join(found.name for found in METRICS.values() if found.level)
-        raise SycamError(f"{name}: {base.name} binarises no heatmap, so it takes no level; {levelled} do")
-    try:
-        level = float(text)
-    except ValueError:
-        level = math.nan
-    if not 0 <= level < 1:
-        raise SycamError(f"{name}: a level is a number from 0, below 1, such as {base.name}@0.5")
-    compute: Callable[..., Tensor] = base.compute
-    doc = f"{base.doc} Heatmaps are binarised at {level:g}, S > {level:g}, instead of their mean."
-    recipe = {"find": name, "folder": None, "timeout": None}
-    return replace(base, name=name, compute=partial(compute, level=level), doc=doc, recipe=recipe)
-
-
-def list_metrics(pattern: str = "*") -> list[str]:
-    """Names of the registered metrics that match a glob pattern, sorted.
-
-    >>> list_metrics("*gain*")
-    ['average-gain']
-    """
-    return sorted(name for name in METRICS if fnmatchcase(name, pattern))
 
 
 def first_paragraph(documented: object) -> str:

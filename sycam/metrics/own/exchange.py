@@ -20,6 +20,8 @@ from sycam.errors import SycamError
 from sycam.metrics.components import boxes_of_parts
 from sycam.metrics.query import Query
 
+SECONDS = 300.0
+"""How long an oracle may think about one query where nobody says otherwise."""
 TENSORS = ("heatmaps", "images", "masks")
 NUMBERS = ("o", "d")
 NEEDS = (*TENSORS, *NUMBERS, "boxes")

@@ -16,9 +16,8 @@ from lark.exceptions import UnexpectedInput, VisitError
 from torch import Tensor
 
 from sycam.errors import SycamError
+from sycam.metrics.metric import Direction, Metric
 from sycam.metrics.query import Query
-from sycam.metrics.registry import Direction, Metric
-from sycam.metrics.registry import metric as metric_named
 
 Sum = dict[str, float]
 """Weight of each metric; of the constant under ""."""
@@ -40,7 +39,7 @@ def is_own(text: str) -> bool:
     return re.fullmatch(_parser().get_terminal("OWN").pattern.to_regexp(), text.strip()) is not None
 
 
-def weighted_sum(text: str, find: Callable[[str], Metric] = metric_named) -> Metric:
+def weighted_sum(text: str, find: Callable[[str], Metric]) -> Metric:
     """The metric that a weighted sum of metrics is.
 
     Higher is better where every metric that is better high has a positive weight and every one that is better low a negative one;
@@ -55,13 +54,14 @@ def weighted_sum(text: str, find: Callable[[str], Metric] = metric_named) -> Met
         SycamError: no such sum, with a caret; an unknown metric; one that is not a mean over images; weights that pull against
             one another's directions; a product of metrics.
 
-    >>> both = weighted_sum("0.5*average-gain - 0.5*average-drop")
+    >>> from sycam.metrics.find import find_metric
+    >>> both = weighted_sum("0.5*average-gain - 0.5*average-drop", find_metric)
     >>> both.name, both.direction, both.bounds, both.passes
     ('0.5*average-gain-0.5*average-drop', 'high', (-0.5, 0.5), 2)
-    >>> from sycam.metrics.probe import probe
+    >>> from sycam.metrics.query import probe
     >>> both(probe(p=[0.5, 0.5], o=[0.75, 0.25]))
     tensor([ 0.2500, -0.2500])
-    >>> weighted_sum("average-gain + average-drop")
+    >>> weighted_sum("average-gain + average-drop", find_metric)
     Traceback (most recent call last):
     sycam.errors.SycamError: average-gain + average-drop: a higher average-gain is better, and so is a lower average-drop, ...
     """
@@ -128,7 +128,7 @@ def _text(weights: Sum, constant: float) -> str:
 
 @lru_cache(maxsize=1)
 def _parser() -> Lark:
-    grammar = Path(__file__).with_name("arithmetic.lark").read_text(encoding="utf-8")
+    grammar = Path(__file__).with_name("sums.lark").read_text(encoding="utf-8")
     return Lark(grammar, parser="lalr", transformer=None)
 
 

@@ -30,11 +30,10 @@ import torch
 from torch import Tensor
 
 from sycam.errors import OracleError, SycamError, asked_about
+from sycam.metrics.metric import Metric
 from sycam.metrics.query import Query
-from sycam.metrics.registry import Metric
 
-from .exchange import NEEDS, Exchange
-from .limit import SECONDS
+from .exchange import NEEDS, SECONDS, Exchange
 
 LARGEST = 1 << 26  # bytes of an answer; a program in a loop must not fill the memory
 DESCRIBE = 20.0  # seconds to say what it is

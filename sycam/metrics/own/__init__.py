@@ -1,0 +1,1 @@
+"""Metrics of a person's own: from files, modules, installed packages and programs."""
