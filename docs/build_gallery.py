@@ -18,8 +18,7 @@ from rich.progress import track
 from sklearn import datasets
 from torchvision.models import MobileNet_V2_Weights
 
-from sycam.baselines import Baseline
-from sycam.cams import AnyCam, find_cams
+from sycam.cams import AnyCam, Baseline, find_cams
 from sycam.errors import Unavailable
 from sycam.images import load_images
 from sycam.network import Network, load_network

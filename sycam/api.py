@@ -7,8 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from sycam.baselines import Baseline
-from sycam.cams import AnyCam, Cam, find_cam
+from sycam.cams import AnyCam, Baseline, Cam, find_cam
 from sycam.errors import SycamError
 from sycam.images import ImageSet
 from sycam.metrics.find import find_metric

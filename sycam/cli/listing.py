@@ -102,8 +102,7 @@ def _operators() -> list[dict[str, str]]:
 
 
 def _cams() -> list[dict[str, str]]:
-    from sycam.baselines import BASELINES
-    from sycam.cams import known_cams
+    from sycam.cams import BASELINES, known_cams
 
     terms = [
         {"name": c.name, "kind": c.kind, "sort": str(c.term.sort), "terminals": f"over {', '.join(c.terminals)}",

@@ -183,7 +183,7 @@ def _cell(values: Tensor, metric: Metric) -> dict[str, float] | None:
 
 
 def _table(cams: list[AnyCam], metrics: list[Metric], table: Cells) -> Table:
-    from sycam.baselines import Baseline
+    from sycam.cams import Baseline
 
     raw = [metric.name for metric in metrics if not metric.percent]
     plain = f" ({' and '.join(raw)}: plain numbers)" if raw else ""

@@ -10,8 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sycam.baselines import Baseline
-from sycam.cams import AnyCam, Cam
+from sycam.cams import AnyCam, Baseline, Cam
 from sycam.job import Job, TerminalSettings
 from sycam.metrics.intervals import bootstrap_interval, paired_difference_interval
 from sycam.metrics.metric import Metric

@@ -8,8 +8,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from sycam.baselines import Baseline
-from sycam.cams import AnyCam, Cam
+from sycam.cams import AnyCam, Baseline, Cam
 from sycam.errors import OracleError, SycamError, Unavailable
 from sycam.images import ImageSet
 from sycam.metrics.metric import Metric

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from sycam.baselines import Baseline
+from sycam.cams import Baseline
 from sycam.errors import OracleError, SycamError
 from sycam.heatmap import post
 from sycam.images import ImageSet

@@ -9,7 +9,7 @@ from typing import Any, Protocol, Union
 import torch
 from torch import Tensor
 
-from sycam.baselines import Baseline
+from sycam.cams import Baseline
 from sycam.errors import OracleError, SycamError
 from sycam.images import ImageSet
 from sycam.job import TerminalSettings

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sycam.baselines import Baseline
+from sycam.cams import Baseline
 from sycam.errors import OracleError
 from sycam.images import ImageSet
 from sycam.metrics.metric import Metric

@@ -14,7 +14,7 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from sycam.baselines import BASELINES, Baseline
+from sycam.cams import BASELINES, Baseline
 from sycam.errors import OracleError, SycamError, Unavailable
 from sycam.images import ImageSet
 from sycam.metrics.metric import METRICS, Metric

@@ -15,8 +15,7 @@ from typing import Any
 
 import torch
 
-from sycam.baselines import Baseline
-from sycam.cams import Cam
+from sycam.cams import Baseline, Cam
 from sycam.errors import OracleError, SycamError
 from sycam.metrics.find import find_again
 from sycam.metrics.metric import Metric

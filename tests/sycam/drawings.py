@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from worlds import tiny_network
 
-from sycam.baselines import BASELINES
+from sycam.cams import BASELINES
 from sycam.network import Network, Preprocessing
 from sycam.run.result import cam_heatmaps
 

@@ -13,8 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from sycam.baselines import BASELINES
-from sycam.cams import cam_from_text, known_cams
+from sycam.cams import BASELINES, cam_from_text, known_cams
 from sycam.heatmap import post
 from sycam.job import TerminalSettings
 from sycam.network import Network

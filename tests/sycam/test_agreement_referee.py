@@ -21,8 +21,7 @@ import torch
 from referees import LINEAR, TOLERANCE, Case, make_case, off, same
 from torch import Tensor
 
-from sycam.baselines import BASELINES
-from sycam.cams import known_cams
+from sycam.cams import BASELINES, known_cams
 from sycam.heatmap import post
 from sycam.network import load_network
 from sycam.terminals import View

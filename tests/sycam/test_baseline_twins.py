@@ -12,7 +12,7 @@ from drawings import NETWORKS, POLY, TOLERANCE, heatmaps, off
 from torch import Tensor, nn
 from worlds import tiny_images
 
-from sycam.baselines import BASELINES
+from sycam.cams import BASELINES
 from sycam.heatmap import post
 from sycam.network import Network
 

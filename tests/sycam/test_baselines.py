@@ -11,10 +11,9 @@ from drawings import NETWORKS, POLY, TOLERANCE, heatmaps, off
 from torch import nn
 from worlds import tiny_images, tiny_network
 
-from sycam.baselines import BASELINES, Baseline, register_baseline
-from sycam.baselines.eigen import principal_projection
-from sycam.baselines.polycam import fused, poly_layers
-from sycam.cams import find_cams
+from sycam.cams import BASELINES, Baseline, find_cams, register_baseline
+from sycam.cams.baselines.eigen import principal_projection
+from sycam.cams.baselines.many_passes import fused, poly_layers
 from sycam.errors import SycamError
 from sycam.network import Network, load_network
 from sycam.terminals import TerminalSettings, View
@@ -65,7 +64,7 @@ def test_full_grad_is_complete():
     model.head[1].bias.data.zero_()
     model.head[2] = nn.ReLU()
     model.head[3].bias.data.zero_()
-    from sycam.baselines.fullgrad import _adding_zeros
+    from sycam.cams.baselines.fullgrad import _adding_zeros
 
     x = torch.randn(1, 3, 16, 16, generator=torch.Generator().manual_seed(0)).requires_grad_()
     with _adding_zeros(model) as found:

@@ -14,8 +14,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from sycam.baselines import BASELINES
-from sycam.cams import cam_from_text, known_cams
+from sycam.cams import BASELINES, cam_from_text, known_cams
 from sycam.heatmap import post
 from sycam.job import TerminalSettings
 from sycam.metrics.find import find_metric

@@ -10,8 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from sycam.baselines import BASELINES
-from sycam.cams import cam_from_text, cams_in, file_text, find_cam, find_cams, known_cams
+from sycam.cams import BASELINES, cam_from_text, cams_in, file_text, find_cam, find_cams, known_cams
 from sycam.errors import SycamError
 from sycam.terminals import TERMINALS
 from sycam.theory import MAP, Evaluator, heatmaps_of, localisation

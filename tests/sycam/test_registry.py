@@ -19,7 +19,7 @@ def found(view):
     return view.A.amax((2, 3))
 """
 BASELINE = """
-from sycam.baselines.registry import register_baseline
+from sycam.cams.baseline import register_baseline
 
 @register_baseline("of-one-file", passes="none", reference="a test")
 def found(view):
@@ -60,7 +60,7 @@ else:
 
 
 @pytest.mark.parametrize(
-    ("package", "text"), [("sycam.terminals", TERMINAL), ("sycam.baselines", BASELINE), ("sycam.metrics.kinds", METRIC)]
+    ("package", "text"), [("sycam.terminals", TERMINAL), ("sycam.cams.baselines", BASELINE), ("sycam.metrics.kinds", METRIC)]
 )
 def test_a_new_member_is_one_file(tmp_path, package, text):
     (tmp_path / "one_file.py").write_text(text)

@@ -9,8 +9,7 @@ import torch
 from torch import nn
 from worlds import compared, tiny_images, tiny_network
 
-from sycam.baselines import BASELINES, register_baseline
-from sycam.cams import find_cam
+from sycam.cams import BASELINES, find_cam, register_baseline
 from sycam.errors import SycamError, Unavailable
 from sycam.metrics.find import find_metric
 from sycam.network import Network, Preprocessing

@@ -11,7 +11,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from sycam.baselines.registry import register_baseline
+from sycam.cams.baseline import register_baseline
 from sycam.terminals.view import View
 
 

@@ -1,4 +1,8 @@
-"""The registry of baselines: CAMs that are Python functions of a `View`."""
+"""CAMs that are no terms of a grammar, and controls: Python functions of a `View` behind the interface of known CAMs.
+
+>>> sorted(name for name, baseline in BASELINES.items() if baseline.kind == "control")
+['Centre-Gaussian', 'Fake-CAM', 'Random-CAM']
+"""
 
 from __future__ import annotations
 
@@ -70,8 +74,8 @@ class Baseline:
         return post(self.maps(view)[0], (view.images.shape[-2], view.images.shape[-1]))
 
 
-BASELINES: Registry[Baseline] = Registry("baseline", __package__)
-"""By name. Every file of this folder is looked through."""
+BASELINES: Registry[Baseline] = Registry("baseline", "sycam.cams.baselines")
+"""By name. Every file of `baselines/` is looked through."""
 
 
 def register_baseline(name: str, *, kind: str = "baseline", passes: str, reference: str) -> Callable[[Compute], Compute]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from sycam.baselines.registry import register_baseline
+from sycam.cams.baseline import register_baseline
 from sycam.terminals.randomness import generator, image_keys
 from sycam.terminals.view import View
 

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from sycam.baselines.registry import register_baseline
+from sycam.cams.baseline import register_baseline
 from sycam.errors import Unavailable
 from sycam.heatmap import minmax, upsample
 from sycam.terminals.view import View

@@ -1,6 +1,6 @@
-"""Poly-CAM: maps of several layers, weighted by masking the image, multiplied from coarse to fine.
+"""CAMs that take many passes: Group-CAM, Integrated Grad-CAM as published, Poly-CAM and ReciproCAM.
 
-Its three forms share their passes where they are asked for together.
+Poly-CAM's three forms share their passes where they are asked for together.
 """
 
 from __future__ import annotations
@@ -12,12 +12,77 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from sycam.baselines.registry import register_baseline
+from sycam.cams.baseline import register_baseline
 from sycam.errors import Unavailable
-from sycam.heatmap import upsample
+from sycam.heatmap import minmax, upsample
 from sycam.network.batching import images_at_once
 from sycam.network.network import Network
 from sycam.terminals.view import View
+
+GROUPS = 32
+QUANTILE = 0.7
+RADIUS, SIGMA = 25, 50.0  # of the blur: 51×51 pixels
+
+
+@register_baseline(
+    "Group-CAM",
+    passes="1 forward, 1 backward, 32 + 1 forward",
+    reference="Zhang et al., Group-CAM, arXiv 2103.13859 (2021), with the authors' 32 groups, quantile 0.7 and blur",
+)
+@torch.no_grad()
+def group_cam(view: View) -> Tensor:
+    """Σ over 32 groups of channels of (p of the image blurred where the group's mask is low − p of the blurred image)·mask.
+
+    A group's mask is the rectified sum of its gap(G)·A, zero up to its 70% quantile, upsampled and scaled to [0, 1]. The sum is
+    made of masks at image size, and rectified there. In an image too small for a blur of 51×51 pixels the kernel is the largest
+    that reflects at the border.
+    """
+    from torchvision.transforms.functional import gaussian_blur  # takes a second to load, which no other CAM needs
+
+    images, network, A = view.images, view.network, view.A
+    height, width = images.shape[-2:]
+    weighted = view["G"].mean((2, 3), keepdim=True) * A
+    masks = torch.stack([part.sum(1) for part in weighted.chunk(GROUPS, 1)], 1).relu()  # [N, M, h, w]
+    threshold = masks.flatten(2).quantile(QUANTILE, 2)[:, :, None, None]
+    masks = torch.where(masks > threshold, masks, 0)
+    radius = [min(RADIUS, side - 1) for side in (width, height)]
+    blurred = gaussian_blur(images, [2 * r + 1 for r in radius], [SIGMA, SIGMA])
+    plain = view.of_class(network.logits(blurred).softmax(1))[:, 0]  # [N]
+    varying = masks.flatten(2).amax(2) > masks.flatten(2).amin(2)
+    image, group = varying.nonzero(as_tuple=True)  # [jobs] each
+    total = images.new_zeros(len(images), height, width)
+    chunk = min(view.chunk, images_at_once(network.device, height, width))
+    for start in range(0, len(image), chunk):
+        of, m = image[start : start + chunk], group[start : start + chunk]
+        mask = minmax(upsample(masks[of, m], (height, width)))  # [chunk, H, W]
+        mixed = images[of] * mask[:, None] + blurred[of] * (1 - mask[:, None])
+        gained = network.logits(mixed).softmax(1).gather(1, view.classes[of, None])[:, 0] - plain[of]
+        total.index_add_(0, of, gained[:, None, None] * mask)
+    return total
+
+
+@register_baseline(
+    "Integrated-Grad-CAM-published",
+    passes="path-steps forward and backward",
+    reference="Sattarzadeh et al., Integrated Grad-CAM, ICASSP 2021; a Riemann sum as in the authors' code, which takes 50 steps",
+)
+def integrated_grad_cam(view: View) -> Tensor:
+    """Mean over t of (Σ_k gap(G(x_t))·(A_k(x_t) − A_k(x_0)))₊, x_t = t/n·x for t from 1 to n = `path_steps`, x_0 the zero image.
+
+    Each step has the activations of its own image, so that this is no term over terminals of the image alone. The zero image is
+    the mean colour, as wherever sycam masks.
+    """
+    network = view.network
+    steps = view.settings.path_steps
+    start = network.activations(torch.zeros_like(view.images[:1]))[0]
+    total = torch.zeros_like(view.A[:, 0])
+    for t in range(1, steps + 1):
+        images = view.images * (t / steps)
+        A, _ = network.activations(images)
+        weights = network.gradient(A, images, view.classes).mean((2, 3), keepdim=True)
+        total += (weights * (A - start)).sum(1).relu()
+    return total / steps
+
 
 Call = tuple[nn.Module, int]  # a module, and which of its calls in one forward pass
 
@@ -165,3 +230,36 @@ def _scaled(maps: Tensor) -> Tensor:
     ends = maps.new_tensor([OUTLIERS, 1 - OUTLIERS])
     low, high = maps.flatten(1).quantile(ends, 1)[:, :, None, None]
     return ((maps - low) / high.clamp(min=1e-12)).clamp(0, 1)
+
+
+KERNEL = ((1 / 16, 1 / 8, 1 / 16), (1 / 8, 1 / 4, 1 / 8), (1 / 16, 1 / 8, 1 / 16))
+
+
+@register_baseline(
+    "ReciproCAM",
+    passes="1 forward, Z of the tail only",
+    reference="Byun & Lee, ReciproCAM, CVPR-W 2024 (arXiv 2209.14074), with its 3×3 Gaussian",
+)
+@torch.no_grad()
+def recipro_cam(view: View) -> Tensor:
+    """Probability of the class where each pixel's activations alone are left, spread over its neighbours by a 3×3 Gaussian.
+
+    No ReLU: the probabilities are scaled to [0, 1] at the layer's size, as the paper does, before upsampling.
+    """
+    A, network = view.A, view.network
+    height, width = A.shape[2:]
+    spread = _spread(height, width).to(A)  # [Z, h, w]
+    pixels = A.flatten(2)
+    found = A.new_zeros(len(A) * height * width)
+    for jobs in torch.arange(len(found), device=A.device).split(view.chunk):
+        of, at = jobs // (height * width), jobs % (height * width)
+        left = pixels[of, :, at][:, :, None, None] * spread[at][:, None]  # [chunk, K, h, w]
+        logits = network.tail(left, view.images[of] if network.needs_images else None)
+        found[jobs] = logits.softmax(1).gather(1, view.classes[of, None])[:, 0]
+    return minmax(found.view(len(A), height, width))
+
+
+def _spread(height: int, width: int) -> Tensor:
+    """For each pixel the map that its activations are multiplied by, cut off at the border: [Z, h, w]."""
+    points = torch.eye(height * width).view(-1, 1, height, width)
+    return torch.nn.functional.conv2d(points, torch.tensor(KERNEL)[None, None], padding=1)[:, 0]
