@@ -290,9 +290,8 @@ def register_metric(
 
     def register(compute: Callable[..., Tensor]) -> Metric:
         made = Metric(
-            name, compute, direction, bounds, passes, needs_masks, source, first_paragraph(compute), redraws, curves, parts,
-            combine,
-            percent, level,
+            name, compute, direction, bounds, passes, needs_masks, source, first_paragraph(compute), redraws=redraws,
+            curves=curves, parts=parts, combine=combine, percent=percent, level=level,
         )  # fmt: skip
         private = _registering.get()
         if private is None:

@@ -106,7 +106,7 @@ def register_terminal(
         if not doc:
             raise ValueError(f"terminal {name!r} needs a docstring that says what it means")
         reads = None if settings is None else tuple(settings)
-        made = Terminal(name, sort, level, passes, source, doc, compute, reads, of_class)
+        made = Terminal(name, sort, level, passes, source, doc, compute, settings=reads, of_class=of_class)
         TERMINALS.add(name, made, compute.__module__)
         return compute
 
