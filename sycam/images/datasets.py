@@ -314,7 +314,7 @@ DATASETS: dict[str, Dataset] = {
         "imagenette2 (with -320 or -160 for these sizes)", "labels, in ImageNet's numbers or its own 0 to 9",
         {"split": "val", "size": "full", "labels": "imagenet"}, _imagenette,
     ),
-    "imagenet": Dataset("meta.bin and val", "labels; its boxes are VOC XML, for --boxes", {"split": "val"}, _imagenet),
+    "imagenet": Dataset("meta.bin and val", "labels; its boxes are VOC XML, for `boxes`", {"split": "val"}, _imagenet),
 }  # fmt: skip
 """What `--dataset` may name."""
 

@@ -118,7 +118,7 @@ def check_layer(model: nn.Module, layer: str, example: Tensor, output: Output | 
     if reshape.split(run.output)[0][0, 0].numel() == 1:
         raise SycamError(
             f"layer {layer!r} ({kind}) has maps of a single pixel for images of {example.shape[-1]}x{example.shape[-1]}, whose "
-            "heatmap is empty: name an earlier layer, or give larger images with --size"
+            "heatmap is empty: name an earlier layer, or take a larger `size`"
         )
     if isinstance(reshape, Tokens) and reshape.extra:
         head = classifier(runs, logits.shape[1])
@@ -312,7 +312,7 @@ def _usual(model: nn.Module, example: Tensor, output: Output | None) -> tuple[st
     if not candidates:
         raise SycamError(
             f"{type(model).__name__} has no layer whose output is a map larger than 1x1, made once, before the "
-            f"classifier: name one with --layer ({HOW_TO_LIST}), or give larger images with --size"
+            f"classifier: name one as `layer` ({HOW_TO_LIST}), or take a larger `size`"
         )
     pixels = [run for run in before if run.left > last and isinstance(run.output, Tensor) and run.output.ndim == 4]
     whole = [run for run in candidates if not _inside_any(run, pixels, candidates[0])]
@@ -332,7 +332,7 @@ def _small(model: nn.Module, example: Tensor, chosen: str, classes: int, output:
         return ""
     return (
         f"at {side}x{side} pixels the usual layer, {usual!r}, has maps of a single pixel, so the earlier layer {chosen!r} is "
-        "read: give larger images with --size, or name a layer with --layer"
+        "read: take a larger `size`, or name a layer as `layer`"
     )
 
 
@@ -344,7 +344,7 @@ def _last_token_layer(
         if run.module in moving and not _bypassed(model, example, run, head, output):
             return _block([other for other in tokens if other.output is run.output])
     raise SycamError(
-        f"{type(model).__name__} is a transformer, and of no layer do the patch tokens decide its logits: name one with --layer "
+        f"{type(model).__name__} is a transformer, and of no layer do the patch tokens decide its logits: name one as `layer` "
         f"({HOW_TO_LIST})"
     )
 

@@ -125,7 +125,7 @@ def _load(model: str | nn.Module, weights: Path | str | None, classes: int | Non
     path = None if weights is None else Path(weights)
     if model == "embedded":
         if path is not None:
-            raise SycamError("the embedded network brings its own weights: leave --weights out, or name another --model")
+            raise SycamError("the embedded network brings its own weights: leave `weights` out, or name another `model`")
         return _embedded()
     if ":" in model:
         built = _call_factory(model)
@@ -173,11 +173,11 @@ def _torchvision(name: str, path: Path | None, classes: int | None) -> Loaded:
         except (OSError, HTTPException, RuntimeError) as problem:
             raise SycamError(
                 f"the weights of {name} could not be fetched from {default.url}: {(str(problem).splitlines() or [''])[0]}. Fetch "
-                "that file elsewhere and give it with --weights FILE"
+                "that file elsewhere and give it as `weights`"
             ) from problem
         return Loaded(model, name, preprocessing, categories, None, f"torchvision {default}", own=True)
     if path is None:
-        raise SycamError(f"{name} with {classes} classes needs weights of its own: give --weights FILE")
+        raise SycamError(f"{name} with {classes} classes needs weights of its own: give `weights`")
     state = read_weights(path)
     if options:
         options["aux_logits"] = any(key.lower().startswith("aux") for key in state)
@@ -213,7 +213,7 @@ def _preprocessing(
     if said is None:
         if size is None:
             raise SycamError(
-                f"{loaded.name} does not say which input it was trained on: give --size PIXELS, and --mean and --std "
+                f"{loaded.name} does not say which input it was trained on: give `size` in pixels, and `mean` and `std` "
                 f"unless they are ImageNet's ({IMAGENET_MEAN}, {IMAGENET_STD})"
             )
         said = Preprocessing(size, *_imagenet(colour_channels(loaded.model)))

@@ -165,7 +165,7 @@ class Network:
             first = (str(problem).splitlines() or [""])[0]
             raise SycamError(
                 f"{self.name} cannot classify an image {list(example.shape)}: {type(problem).__name__}: {first} "
-                "(is --size right?)"
+                "(is `size` right?)"
             ) from problem
         return layer, reshape
 

@@ -50,7 +50,7 @@ class Output:
             found = entries(found)[step]
         if not isinstance(found, Tensor) or found.ndim != 2 or not found.is_floating_point():
             where = f" at {self.wanted!r}" if self.wanted is not None else ""
-            hint = "" if isinstance(returned, Tensor) else f" ({_listing(returned)}: say which with --output)"
+            hint = "" if isinstance(returned, Tensor) else f" ({_listing(returned)}: say which as `output`)"
             raise SycamError(f"{self.name} returned {_kind(found)}{where}; a classifier returns logits [images, classes]{hint}")
         return found
 
@@ -81,7 +81,7 @@ class Output:
             return (flat[0],)
         if len(flat) > 1:
             raise SycamError(
-                f"{self.name} returned {_listing(returned)}: it is not clear which are the logits, name them with --output"
+                f"{self.name} returned {_listing(returned)}: it is not clear which are the logits, name them as `output`"
             )
         return (flat[0],) if flat else ()
 

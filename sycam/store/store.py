@@ -303,7 +303,7 @@ class TerminalStore:
             self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise SycamError(
-                f"cannot make the cache folder {self.folder}: {error.strerror}; name another with --cache, or give --no-cache"
+                f"cannot make the cache folder {self.folder}: {error.strerror}; name another as `cache`, or none"
             ) from None
 
     def shelf(self, network: Network) -> Shelf:
@@ -372,7 +372,7 @@ class TerminalStore:
             if (stale or total + size > self.limit) and removable and self.remove(path):
                 total -= had
         if total + size > self.limit:
-            return f"its limit of {size_text(self.limit)} is reached by this run alone (--cache-limit raises it)"
+            return f"its limit of {size_text(self.limit)} is reached by this run alone (`cache_limit` raises it)"
         disk = shutil.disk_usage(self.folder)
         if disk.free - size < min(RESERVE, disk.total // 20):
             return f"only {size_text(disk.free)} of the disk are free"

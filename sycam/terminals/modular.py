@@ -72,7 +72,7 @@ def modular_tail(network: Network) -> nn.Module:
                 return tail
         raise Unavailable(
             f"the part of {network.name} after layer {network.layer!r} cannot be taken apart ({reason}), which lift, lift_map, "
-            "lrp and lrp_contrast need: leave them out of the grammar, or name another --layer"
+            "lrp and lrp_contrast need: leave them out of the grammar, or name another `layer`"
         )
     return network.memo["modular tail"]
 

@@ -241,7 +241,7 @@ def make_network(described: Mapping[str, Any], tensors: Mapping[str, Tensor], de
     if network.weights_digest() != described["sha256"]:
         raise SycamError(
             f"{described['name']} has other weights in a worker than here: its factory draws them at random, or reads another "
-            "file there; give --weights FILE, or fix the seed"
+            "file there; give `weights`, or fix the seed"
         )
     return network
 

@@ -166,7 +166,7 @@ class Local:
 PATIENCE = 60.0
 """Seconds that a worker may take to find a place in the cluster."""
 
-START = "start one with `ray start --head`, which prints its address, or give --ray local"
+START = "start one with `ray start --head`, which prints its address, or take `ray` local"
 
 
 class Actor:

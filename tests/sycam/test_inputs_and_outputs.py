@@ -68,10 +68,10 @@ def test_where_the_logits_lie(wrap, output):
 def test_it_is_said_where_the_logits_might_lie():
     cases = [
         (lambda y, x: {"a": y, "b": y}, None, r"Wrapped returned dict with a \[2, 3\], b \[2, 3\]: it is not clear which are"),
-        (lambda y, x: Record(y, y), None, r"Record with scores .*name them with --output"),
+        (lambda y, x: Record(y, y), None, r"Record with scores .*name them as `output`"),
         (lambda y, x: (y, x), "2", r"Wrapped has no output '2'; it returned tuple with 0 \[.*\], 1 \[.*\]"),
         (lambda y, x: {"logits": y, "x": x}, "x", r"Wrapped returned a tensor of shape \[.*, 3, 2, 2\] at 'x'; a classifier ret"),
-        (lambda y, x: (x, x), None, r"Wrapped returned tuple; a classifier .*tuple with 0 .*: say which with --output"),
+        (lambda y, x: (x, x), None, r"Wrapped returned tuple; a classifier .*tuple with 0 .*: say which as `output`"),
         (lambda y, x: ([y], y), "0.b", r"no output '0.b'; it returned tuple with 0 \(list\), 1 "),
         (lambda y, x: y.argmax(1), None, r"Wrapped returned a tensor of shape \[.\]; a classifier returns logits"),
         (lambda y, x: None, None, "Wrapped returned NoneType; a classifier returns logits"),
@@ -238,7 +238,7 @@ def test_a_vit_takes_the_size_of_its_weights(monkeypatch, tmp_path):
         assert (prep.size, prep.resize, prep.interpolation) == preprocessed
         assert (network.n_classes, network.map_size) == (3, (side // 16, side // 16))
     with pytest.raises(
-        SycamError, match=r"cannot classify an image \[1, 3, 64, 64\]: AssertionError: Wrong image height.*--size"
+        SycamError, match=r"cannot classify an image \[1, 3, 64, 64\]: AssertionError: Wrong image height.*`size`"
     ):
         load_network("vit_b_16", weights=tmp_path / "v.pth", size=64)
     assert real is not small

@@ -121,7 +121,7 @@ def test_errors_name_what_to_do():
         check_layer(model, "0.00", example)
     with pytest.raises(SycamError, match=r"layer '3' \(Linear\) returns a tensor of shape \[1, 4\]; a CAM needs maps"):
         check_layer(model, "3", example)
-    with pytest.raises(SycamError, match=r"layer '0.0' \(Conv2d\) has maps of a single pixel for images of 3x3.*--size"):
+    with pytest.raises(SycamError, match=r"layer '0.0' \(Conv2d\) has maps of a single pixel for images of 3x3.*`size`"):
         check_layer(model, "0.0", torch.zeros(1, 3, 3, 3))
     skipping = SharedReLU()
     skipping.unused = nn.Conv2d(3, 3, 1)

@@ -70,7 +70,7 @@ def test_factory_errors(factory):
     factory.write_text("import nothing_of_that_name")
     with pytest.raises(SycamError, match=r"cannot import model .*nets.py:1: ModuleNotFoundError"):
         load_network(f"{factory}:build", size=8)
-    with pytest.raises(SycamError, match=r"Tiny does not say which input it was trained on: give --size PIXELS"):
+    with pytest.raises(SycamError, match=r"Tiny does not say which input it was trained on: give `size` in pixels"):
         load_network(Tiny())
     with pytest.raises(SycamError, match="Tiny has 3 classes, not 4: they must agree"):
         load_network(Tiny(), size=2, classes=4)
@@ -161,7 +161,7 @@ def test_no_network_no_weights(monkeypatch):
         raise URLError("Name or service not known")
 
     monkeypatch.setattr(models, "get_model", offline)
-    with pytest.raises(SycamError, match=r"weights of resnet18 could not be fetched from https://.*--weights FILE"):
+    with pytest.raises(SycamError, match=r"weights of resnet18 could not be fetched from https://.*as `weights`"):
         load_network("resnet18")
     with pytest.raises(SycamError, match="resnet18 with 7 classes needs weights of its own"):
         load_network("resnet18", classes=7)

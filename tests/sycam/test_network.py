@@ -373,7 +373,7 @@ def test_logits_that_are_not_finite():
 
 def test_a_wrong_size_says_so():
     model = nn.Sequential(nn.Conv2d(3, 2, 3), nn.Flatten(), nn.Linear(72, 2))
-    with pytest.raises(SycamError, match=r"Sequential cannot classify an image \[1, 3, 9, 9\]: RuntimeError: .*--size"):
+    with pytest.raises(SycamError, match=r"Sequential cannot classify an image \[1, 3, 9, 9\]: RuntimeError: .*`size`"):
         load_network(model, size=9)
 
 

@@ -101,7 +101,7 @@ def test_a_run_above_the_limit_keeps_the_rest_in_memory(open_store, folder, warn
     same(cache, gather(None, batch=2))
     assert 0 < open_store().bytes <= 20_000
     (message,) = warned
-    assert "its limit of 20 KB is reached by this run alone (--cache-limit raises it)" in message
+    assert "its limit of 20 KB is reached by this run alone (`cache_limit` raises it)" in message
     again = gather(open_store(20_000), batch=2, resident=0)
     assert 0 < again.stored.images_read < 12
     same(again, cache)

@@ -184,5 +184,5 @@ def test_the_disk_is_never_filled_to_the_brim(open_store, warned, monkeypatch):
 
 def test_a_folder_that_cannot_be_made(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(SycamError, match="cannot make the cache folder .*name another with --cache, or give --no-cache"):
+    with pytest.raises(SycamError, match="cannot make the cache folder .*name another as `cache`, or none"):
         TerminalStore(tmp_path / "file" / "cache")
