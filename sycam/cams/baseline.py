@@ -19,7 +19,7 @@ from sycam.heatmap import post
 from sycam.registry import Registry
 
 if TYPE_CHECKING:
-    from sycam.terminals.view import View
+    from sycam.terminals.terminal import View
 
 Compute = Callable[["View"], Tensor]
 

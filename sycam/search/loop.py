@@ -158,8 +158,9 @@ def _compared(
     status = "accepted" if accepted else "rejected"
     reason = f"best so far on {', '.join(accepted)}" if accepted and len(state.groups) > 1 else ""
     return Tried(
-        one.number, candidate.term, candidate.cost, status, result.total, result.bound, result.seen, reason, outcomes[0].values
-    )
+        one.number, candidate.term, candidate.cost, status, score=result.total, bound=result.bound, seen=result.seen,
+        reason=reason, goals=outcomes[0].values,
+    )  # fmt: skip
 
 
 def _witness(scorer: Scorer, values: Tensor, group: Group, incumbent: Incumbent) -> None:

@@ -15,7 +15,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from sycam.errors import Unavailable
 from sycam.network.heads import linear_head
-from sycam.terminals.view import View
+from sycam.terminals.terminal import View
 
 Objective = Callable[[Tensor], Tensor]
 """Logits [N, C] to one number for each image, [N]."""
@@ -72,3 +72,18 @@ def constant_over_pixels(weights: Tensor, A: Tensor) -> Tensor:
     """weights / Z at every pixel, bit for bit the same: [N, K] to [N, K, h, w]."""
     share = weights / (A.shape[2] * A.shape[3])
     return torch.empty_like(A).copy_(share[:, :, None, None].expand_as(A))
+
+
+def added_by_channels(view: View) -> Tensor | None:
+    """w_k · mean(A_k), what each channel adds to the logit, [N, K]; None where no such head is verified.
+
+    Ablation, keeping one channel, DeepLIFT and Shapley values all give this there.
+    """
+    head = linear_head(view.network)
+    return None if head is None else head.weight[view.classes] * view.A.mean((2, 3))
+
+
+def added_by_pixels(view: View) -> Tensor | None:
+    """w_k · A_k / Z, what each pixel of each channel adds to the logit, [N, K, h, w]; None where no such head is verified."""
+    head = linear_head(view.network)
+    return None if head is None else constant_over_pixels(head.weight[view.classes], view.A) * view.A

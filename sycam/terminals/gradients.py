@@ -7,8 +7,7 @@ from torch import Tensor
 
 from sycam.network.heads import linear_head
 from sycam.terminals.derivatives import Objective, constant_over_pixels, gradient_and_hessian, gradient_of
-from sycam.terminals.registry import register_terminal
-from sycam.terminals.view import View
+from sycam.terminals.terminal import View, register_terminal
 
 
 @register_terminal("A", settings=(), of_class=False, passes="1 forward, shared by all", source="Zhou et al., CVPR 2016")

@@ -9,9 +9,8 @@ from torch import Tensor
 
 from sycam.errors import Unavailable
 from sycam.network.heads import linear_entry, linear_head
-from sycam.terminals.additive import added_by_channels
-from sycam.terminals.registry import register_terminal
-from sycam.terminals.view import View
+from sycam.terminals.derivatives import added_by_channels
+from sycam.terminals.terminal import View, register_terminal
 
 IMAGES = 8
 """Whose channels' parts in a linear layer are held at once: of VGG16 8 MB an image."""

@@ -9,9 +9,7 @@ from torch import Tensor
 
 from sycam.heatmap import minmax, upsample
 from sycam.network.batching import images_at_once
-from sycam.terminals.randomness import image_keys, normal
-from sycam.terminals.registry import register_terminal
-from sycam.terminals.view import View
+from sycam.terminals.terminal import View, image_keys, normal, register_terminal
 
 Masking = Callable[[Tensor, Tensor], Tensor]
 """Images and channels, [jobs] each, to masks in the image's size, [jobs, H, W]."""

@@ -11,9 +11,7 @@ from torch import Tensor
 
 from sycam.network.batching import images_at_once
 from sycam.network.heads import linear_head
-from sycam.terminals.randomness import image_keys, normal
-from sycam.terminals.registry import register_terminal
-from sycam.terminals.view import View
+from sycam.terminals.terminal import View, image_keys, normal, register_terminal
 
 SMOOTH = "Smooth Grad-CAM++: Omeiza et al., 2019, arXiv 1908.01224; noise: SmoothGrad, Smilkov et al., 2017"
 NOISE = ("seed", "noise_samples", "noise_level")

@@ -8,8 +8,7 @@ from torch import Tensor
 from sycam.errors import Unavailable
 from sycam.heatmap import post
 from sycam.network.batching import images_at_once
-from sycam.terminals.registry import register_terminal
-from sycam.terminals.view import View
+from sycam.terminals.terminal import View, register_terminal
 
 UNCHANGED = 1e-10
 """A loss that changes by less ends an image's optimisation."""

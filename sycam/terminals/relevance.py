@@ -15,11 +15,10 @@ import torch
 from torch import Tensor, nn
 
 from sycam.errors import Unavailable
-from sycam.terminals.additive import added_by_pixels
+from sycam.terminals.derivatives import added_by_pixels
 from sycam.terminals.modular import modular_tail, uncovered_calls
 from sycam.terminals.parts import HOOKABLE, Addition, Scaling, SpatialMean
-from sycam.terminals.registry import register_terminal
-from sycam.terminals.view import View
+from sycam.terminals.terminal import View, register_terminal
 
 
 @register_terminal(

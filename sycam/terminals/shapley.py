@@ -5,11 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from sycam.terminals.additive import added_by_channels
+from sycam.terminals.derivatives import added_by_channels
 from sycam.terminals.head import logit_of_nothing, logit_with
-from sycam.terminals.randomness import generator, image_keys
-from sycam.terminals.registry import register_terminal
-from sycam.terminals.view import View
+from sycam.terminals.terminal import View, generator, image_keys, register_terminal
 
 
 @register_terminal(

@@ -25,7 +25,7 @@ from sycam.cams import BASELINES, known_cams
 from sycam.heatmap import post
 from sycam.network import load_network
 from sycam.terminals import View
-from sycam.terminals.randomness import generator, image_keys
+from sycam.terminals.terminal import generator, image_keys
 from sycam.theory import Evaluator, localisation
 
 grad_cam = pytest.importorskip("pytorch_grad_cam", reason="grad-cam is in the extra `referee`")

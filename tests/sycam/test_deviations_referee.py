@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from sycam.heatmap import minmax, post, upsample
 from sycam.job import TerminalSettings
 from sycam.terminals import View
-from sycam.terminals.randomness import image_keys, normal
+from sycam.terminals.terminal import image_keys, normal
 
 grad_cam = pytest.importorskip("pytorch_grad_cam", reason="grad-cam is in the extra `referee`")
 torchcam = pytest.importorskip("torchcam.methods", reason="torchcam is in the extra `referee`")

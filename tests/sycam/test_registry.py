@@ -11,7 +11,7 @@ from sycam.errors import SycamError
 from sycam.registry import Registry
 
 TERMINAL = """
-from sycam.terminals.registry import register_terminal
+from sycam.terminals.terminal import register_terminal
 
 @register_terminal("of-one-file", sort="Real", level="channel", source="a test")
 def found(view):
@@ -47,7 +47,7 @@ package, file = sys.argv[1:]
 import_module(package).__path__.append(file)
 from sycam import METRICS, TERMINALS, find_cam
 from sycam.metrics.query import CURVES
-from sycam.terminals.registry import terminal
+from sycam.terminals.terminal import terminal
 
 if "terminals" in package:
     assert terminal("of-one-file").sort == "Real" and find_cam("(+ of-one-file (gap A))").terminals == ["A", "of-one-file"]

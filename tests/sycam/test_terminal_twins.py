@@ -14,8 +14,8 @@ from torch import Tensor
 from sycam.network import Network
 from sycam.network.cut import Cut
 from sycam.terminals import TerminalSettings, View
-from sycam.terminals.randomness import generator, image_keys, normal
 from sycam.terminals.shapley import sampled_shapley, shapley
+from sycam.terminals.terminal import generator, image_keys, normal
 
 KINDS = ["linear", "layered", "residual"]
 CLASSES = torch.tensor([3, 0, 1, 1])

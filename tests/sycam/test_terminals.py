@@ -13,7 +13,7 @@ from sycam.network.cut import Cut
 from sycam.terminals import TERMINALS, TerminalSettings, View, register_terminal, terminal
 from sycam.terminals.head import ablated
 from sycam.terminals.masking import masked_logits
-from sycam.terminals.registry import SHAPES
+from sycam.terminals.terminal import SHAPES
 
 PREP = Preprocessing(2, (0.5,) * 3, (0.5,) * 3)
 FEW = TerminalSettings(noise_samples=2, path_steps=2, shap_orderings=3, opti_steps=4)

@@ -6,8 +6,7 @@ import torch
 from torch import Tensor
 
 from sycam.cams.baseline import register_baseline
-from sycam.terminals.randomness import generator, image_keys
-from sycam.terminals.view import View
+from sycam.terminals.terminal import View, generator, image_keys
 
 SPREAD = 0.25
 """Standard deviation of the centre Gaussian, as a share of the image's height and width."""

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from sycam.cams.baseline import register_baseline
-from sycam.terminals.view import View
+from sycam.terminals.terminal import View
 
 
 @register_baseline(

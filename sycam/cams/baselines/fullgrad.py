@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from sycam.cams.baseline import register_baseline
 from sycam.errors import Unavailable
 from sycam.heatmap import minmax, upsample
-from sycam.terminals.view import View
+from sycam.terminals.terminal import View
 
 
 @register_baseline(

@@ -17,7 +17,7 @@ from sycam.errors import Unavailable
 from sycam.heatmap import minmax, upsample
 from sycam.network.batching import images_at_once
 from sycam.network.network import Network
-from sycam.terminals.view import View
+from sycam.terminals.terminal import View
 
 GROUPS = 32
 QUANTILE = 0.7
