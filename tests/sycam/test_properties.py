@@ -182,7 +182,7 @@ def test_any_number_of_workers_finds_what_one_process_finds(pools, solver, tmp_p
     alone = MetricOracle(gathered(*given), measured)
     context, _ = problem.verified([alone.cache])
     found = []
-    for oracle in (alone, *(RemoteOracle(held(crew, *given), measured) for crew in crews)):
+    for oracle in (alone, *(RemoteOracle(held(pool, *given), measured) for pool in crews)):
         learner = Enumerator(problem.target.grammar, Equivalence(context, problem.inputs(), solver), 4)
         best = search(iter(learner), oracle, None, Budget(candidates=60), seed=seed).incumbent
         found.append(best and (best.term, best.score, best.values.nan_to_num(nan=-1).tolist(), best.candidate))
