@@ -32,8 +32,8 @@ from sycam.metrics.find import find_metric
 from sycam.network import Network, load_network
 from sycam.network.batching import images_at_once
 from sycam.run.problem import read_problem
-from sycam.scoring import MetricOracle, Wanted, gather
-from sycam.scoring.blocks import UNITS, unit_of
+from sycam.scoring import MetricOracle, Wanted, gather, signatures
+from sycam.scoring.blocks import BLOCKS, block_of
 from sygus import Term
 
 GRAMMAR = "gradient"
@@ -59,17 +59,17 @@ class Configuration:
     def features(self, phase: str) -> list[float]:
         """What the phase's time is a sum of."""
         values = self.network.channels * self.network.map_size[0] * self.network.map_size[1]
-        scores, units = self.candidates * self.images, min(UNITS, self.images)
+        scores, blocks = self.candidates * self.images, min(BLOCKS, self.images)
         return {
-            "terminals": [units, self.images, self.images * values],
-            "evaluation": [units, scores, scores * values],
+            "terminals": [blocks, self.images, self.images * values],
+            "evaluation": [blocks, scores, scores * values],
             "scoring": [self.batches(), scores],
         }[phase]  # fmt: skip
 
     def batches(self) -> int:
         """How many batches the masked passes fill, each within one unit."""
         most = images_at_once(self.network.device, *[self.network.preprocessing.size] * 2)
-        return sum(-(-self.candidates * images // most) for images in unit_of(self.images).bincount().tolist())
+        return sum(-(-self.candidates * images // most) for images in block_of(self.images).bincount().tolist())
 
     def median(self, phase: str) -> float:
         """Seconds of a phase."""
@@ -98,7 +98,7 @@ def distinct(network: Network, images: ImageSet, count: int) -> list[Term]:
     found = first_classes(GRAMMAR, network, images, 8 * count)
     oracle = MetricOracle(gather(network, images, Wanted(read_problem(GRAMMAR).terminals)), find_metric("average-gain"))
     maps, finite = oracle.maps(found)
-    keys = oracle.signatures(maps)
+    keys = signatures(maps)
     first = {key: place for place, key in reversed(list(enumerate(keys)))}
     return [found[place] for place in sorted(first.values()) if bool(finite[place].all())][:count]
 

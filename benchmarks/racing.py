@@ -23,6 +23,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any, cast
 
 import torch
 from safetensors import safe_open
@@ -31,7 +32,7 @@ from torch import Tensor
 
 from sycam.metrics.find import find_metric
 from sycam.metrics.metric import Metric
-from sycam.scoring import MetricOracle, Spent, Wanted, gather
+from sycam.scoring import MetricOracle, Spent, Wanted, gather, signatures
 from sycam.search import Budget, Policy, Ranking, search
 from sycam.search.racing import Racing
 from sycam.search.state import Incumbent
@@ -92,7 +93,9 @@ def run(scores: Tensor, measured: Metric, rule: StoppingRule, order: list[int], 
     if start is not None:
         first = Incumbent(start, 0, scores[start], float(scores[start].mean()), 0, 0.0)
     learner = Listed(Candidate(row, place) for place, row in enumerate(order, start=1))
-    found = search(learner, Ranking([measured], [oracle]), Policy(first, rule=rule, seed=seed, at_once=at_once), Budget())
+    found = search(
+        learner, Ranking([measured], [cast(Any, oracle)]), Policy(first, rule=rule, seed=seed, at_once=at_once), Budget()
+    )
     return found.incumbent.term, oracle.spent.asked
 
 
@@ -133,7 +136,7 @@ def measure(args: argparse.Namespace) -> None:
     )
     maps, finite = oracle.maps(terms)
     first: dict[bytes, int] = {}
-    like = [first.setdefault(key, place) for place, key in enumerate(oracle.signatures(maps))]
+    like = [first.setdefault(key, place) for place, key in enumerate(signatures(maps))]
     distinct = sorted(set(like))
     rows = {place: row for row, place in enumerate(distinct)}
     parts, began = [], time.process_time()
