@@ -25,12 +25,12 @@ PARTS = {
     "masking the images": ("query.py", "keep"),
     "plain images, normalised": ("preprocessing.py", "normalise"),
     "terms: maps of candidates": ("evaluate.py", "combined_maps"),
-    "equal heatmaps of an image": ("metric_oracle.py", "_alike"),
-    "heatmaps proved to be one": ("same_heatmap.py", "classify"),
-    "candidates: enumeration and equivalence": ("queue.py", "take"),
-    "terminals": ("synthesize.py", "_caches"),
+    "equal heatmaps of an image": ("oracle.py", "_alike"),
+    "heatmaps proved to be one": ("candidates.py", "classify"),
+    "candidates: enumeration and equivalence": ("candidates.py", "take"),
+    "terminals": ("terminals.py", "gather"),
     "known CAMs": ("known.py", "known_rows"),
-    "the table, held-out images": ("ranking.py", "table_rows"),
+    "the table, held-out images": ("known.py", "table_rows"),
     "journal": ("journal.py", "candidates"),
 }
 
