@@ -67,7 +67,7 @@ def wide(given: argparse.Namespace, folder: str) -> None:
 
     from sycam.cams import find_cam
     from sycam.images import ImageSet
-    from sycam.metrics.find import find_metric
+    from sycam.metrics.own.find import find_metric
     from sycam.network import Network, Preprocessing
     from sycam.scoring import MetricOracle, Wanted, gather
     from sycam.store import TerminalStore

@@ -23,7 +23,7 @@ from torch import Tensor
 from sycam.cams import cam_from_text, contribution
 from sycam.embedded import images_csv
 from sycam.images import load_images
-from sycam.metrics.find import find_metric
+from sycam.metrics.own.find import find_metric
 from sycam.network import load_network
 from sycam.run.journal import Journal
 from sycam.run.problem import read_problem

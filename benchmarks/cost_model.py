@@ -28,7 +28,7 @@ from scoring import clock, first_classes, machine, subject, synchronize
 
 from sycam.images import ImageSet
 from sycam.job.job import find_grammar
-from sycam.metrics.find import find_metric
+from sycam.metrics.own.find import find_metric
 from sycam.network import Network, load_network
 from sycam.network.batching import images_at_once
 from sycam.run.problem import read_problem

@@ -19,8 +19,8 @@ from torchvision.models import mobilenet_v2
 from sycam.cams import cam_from_text
 from sycam.heatmap import post
 from sycam.images import ImageSet
-from sycam.metrics.find import find_metric
 from sycam.metrics.kinds.removal import PERCENTILES
+from sycam.metrics.own.find import find_metric
 from sycam.metrics.query import Query
 from sycam.network import Network, Preprocessing
 from sycam.scoring import MetricOracle, Wanted, gather

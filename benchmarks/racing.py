@@ -30,8 +30,8 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from sycam.metrics.find import find_metric
 from sycam.metrics.metric import Metric
+from sycam.metrics.own.find import find_metric
 from sycam.scoring import MetricOracle, Spent, Wanted, gather, signatures
 from sycam.search import Budget, Policy, Ranking, search
 from sycam.search.racing import Racing

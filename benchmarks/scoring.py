@@ -40,7 +40,7 @@ from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 from torch import Tensor, nn
 
 from sycam.images import ImageSet, load_images
-from sycam.metrics.find import find_metric
+from sycam.metrics.own.find import find_metric
 from sycam.network import Network, load_network
 from sycam.run.problem import read_problem
 from sycam.scoring import MetricOracle, Wanted, gather

@@ -38,7 +38,7 @@ import torch
 from scoring import bare, cpu_name, first_classes, spread, subject
 
 from sycam.job import ScoringSpec
-from sycam.metrics.find import find_metric
+from sycam.metrics.own.find import find_metric
 from sycam.metrics.protocol import DEFAULT
 from sycam.network.batching import images_at_once
 from sycam.scoring import Wanted

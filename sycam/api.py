@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from sycam.cams import AnyCam, Baseline, Cam, find_cam
 from sycam.errors import SycamError
 from sycam.images import ImageSet
-from sycam.metrics.find import find_metric
 from sycam.metrics.metric import Metric
+from sycam.metrics.own.find import find_metric
 from sycam.metrics.protocol import DEFAULT, Protocol, find_protocol
 from sycam.network import Network
 from sycam.run.given import under_protocol

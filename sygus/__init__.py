@@ -17,7 +17,6 @@ from .errors import Place, SygusError
 from .grammar import Grammar, Production
 from .language.problem import Problem, Target
 from .language.reader import read, read_file, read_term
-from .learners import import_all
 from .learners.bottom_up.enumerator import Enumerator
 from .learners.findsynth import FindSynth
 from .learners.learner import LEARNERS, Candidate, Distinct, Learner, Listed, learner, learner_class, register_learner
@@ -34,5 +33,3 @@ __all__ = [
     "assumptions", "count", "define_fun", "expand", "learner", "learner_class", "read", "read_file", "read_term",
     "register_learner", "to_text",
 ]  # fmt: skip
-
-import_all()

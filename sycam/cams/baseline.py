@@ -16,7 +16,7 @@ from torch import Tensor
 
 from sycam.errors import SycamError
 from sycam.heatmap import post
-from sycam.registry import Registry
+from sygus.registry import Registry
 
 if TYPE_CHECKING:
     from sycam.terminals.terminal import View
@@ -74,7 +74,7 @@ class Baseline:
         return post(self.maps(view)[0], (view.images.shape[-2], view.images.shape[-1]))
 
 
-BASELINES: Registry[Baseline] = Registry("baseline", "sycam.cams.baselines")
+BASELINES: Registry[Baseline] = Registry("baseline", "sycam.cams.baselines", SycamError)
 """By name. Every file of `baselines/` is looked through."""
 
 

@@ -55,6 +55,11 @@ def command(
         @wraps(function)
         def run(**values: Any) -> None:
             found = {name: values.pop(name) for name in flags}
+            twice = [name for name in flags if flags[name].flags and name not in several and len(found[name] or []) > 1]
+            if twice:
+                named = " and ".join((flags[twice[0]].flag, *flags[twice[0]].flags))
+                raise typer.BadParameter(f"{named} name one thing: give one value")
+            found |= {n: found[n][0] for n in flags if flags[n].flags and n not in several and found[n]}
             given = {name: _read(taken[name], value) for name, value in found.items() if value is not None}
             settings = _settings(values.pop("settings") or [], taken)
             function(**values, given=given | settings)
@@ -80,7 +85,7 @@ def _flag(one: Option, several: bool) -> Any:
     number = None if str in one.kinds else next((words[kind] for kind in one.kinds if kind in words), None)
     metavar = "|".join(one.choices) or number or "TEXT"
     said = _option(one.help, one.flag, *one.flags, metavar=metavar, panel=PANELS[one.name], default=one.default_text)
-    return Annotated[Optional[list[str]] if several else Optional[str], said]
+    return Annotated[Optional[list[str]] if several or one.flags else Optional[str], said]
 
 
 def _option(text: str, *flags: str, metavar: str | None = None, panel: str | None = None, default: str = "") -> Any:

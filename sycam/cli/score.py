@@ -54,7 +54,7 @@ def score(
     console.show_tracebacks(output.traceback)
     from sycam.cams import GROUPS as CAM_GROUPS
     from sycam.cams import find_cams
-    from sycam.metrics.find import find_metrics
+    from sycam.metrics.own.find import find_metrics
     from sycam.metrics.protocol import find_protocol
     from sycam.run.given import check_labels, images_of
     from sycam.scoring.comparison import Request, compare

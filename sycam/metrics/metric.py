@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from sycam.errors import OracleError, SycamError, asked_about
-from sycam.registry import Registry
+from sygus.registry import Registry
 
 if TYPE_CHECKING:
     from sycam.metrics.query import Query
@@ -236,7 +236,7 @@ class Metric:
         return OracleError(f"metric {self.name!r} {what}; {asked_about(query.names)}", images=query.names)
 
 
-METRICS: Registry[Metric] = Registry("metric", "sycam.metrics.kinds")
+METRICS: Registry[Metric] = Registry("metric", "sycam.metrics.kinds", SycamError)
 """Every metric that ships with sycam, by name: each file of `kinds/` is looked through. Those of a person's file stay out."""
 
 _registering: ContextVar[dict[str, Metric] | None] = ContextVar("registering", default=None)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from sycam.errors import SycamError
-from sycam.registry import Registry
+from sygus.registry import Registry
 
 from .components import boxes_of_parts
 
@@ -40,7 +40,7 @@ class Curve:
     edit: Step
 
 
-CURVES: Registry[Curve] = Registry("curve", "sycam.metrics.kinds")
+CURVES: Registry[Curve] = Registry("curve", "sycam.metrics.kinds", SycamError)
 """By the name that a metric states in `curves`. Every file of `kinds/` is looked through."""
 
 

@@ -54,7 +54,7 @@ def weighted_sum(text: str, find: Callable[[str], Metric]) -> Metric:
         SycamError: no such sum, with a caret; an unknown metric; one that is not a mean over images; weights that pull against
             one another's directions; a product of metrics.
 
-    >>> from sycam.metrics.find import find_metric
+    >>> from sycam.metrics.own.find import find_metric
     >>> both = weighted_sum("0.5*average-gain - 0.5*average-drop", find_metric)
     >>> both.name, both.direction, both.bounds, both.passes
     ('0.5*average-gain-0.5*average-drop', 'high', (-0.5, 0.5), 2)

@@ -104,7 +104,7 @@ def compare(
     >>> from sycam.cams import find_cams
     >>> from sycam.embedded import images_csv
     >>> from sycam.images import load_images
-    >>> from sycam.metrics.find import find_metric
+    >>> from sycam.metrics.own.find import find_metric
     >>> from sycam.network import load_network
     >>> network = load_network("embedded")
     >>> images = load_images(images_csv(), network.preprocessing, limit=4)

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from sycam.errors import OracleError, SycamError
-from sycam.metrics.find import find_metric
 from sycam.metrics.metric import Metric
+from sycam.metrics.own.find import find_metric
 from sycam.scoring import Failures, Scorer
 from sygus import Grammar, Problem, Term
 from sygus.errors import nearest

@@ -150,7 +150,7 @@ class Race:
 def why_not(metric: Metric) -> str:
     """Why racing is no rule for a metric, so that `exact` takes its place; "" where it is one.
 
-    >>> from sycam.metrics.find import find_metric
+    >>> from sycam.metrics.own.find import find_metric
     >>> why_not(find_metric("average-gain")), why_not(find_metric("adcc-of-means"))
     ('', 'adcc-of-means is no mean over images')
     """

@@ -16,9 +16,10 @@ from hashlib import blake2b
 import torch
 from torch import Tensor
 
+from sycam.errors import SycamError
 from sycam.job import TerminalSettings
 from sycam.network.network import Network
-from sycam.registry import Registry
+from sygus.registry import Registry
 
 
 class View:
@@ -165,7 +166,10 @@ class Terminal:
 
 
 TERMINALS: Registry[Terminal] = Registry(
-    "terminal", __package__, first=("gradients", "head", "masking", "deeplift", "shapley", "opti", "noise", "relevance")
+    "terminal",
+    __package__,
+    SycamError,
+    first=("gradients", "head", "masking", "deeplift", "shapley", "opti", "noise", "relevance"),
 )
 """By name, in the order in which people want to see them listed. Every file of this folder is looked through."""
 

@@ -17,8 +17,8 @@ import torch
 
 from sycam.cams import Baseline, Cam
 from sycam.errors import OracleError, SycamError
-from sycam.metrics.find import find_again
 from sycam.metrics.metric import Metric
+from sycam.metrics.own.find import find_again
 from sycam.metrics.protocol import Protocol
 from sycam.network import Network
 from sycam.scoring import Batches, MetricOracle, Spent, TerminalCache, Wanted, gather

@@ -7,8 +7,8 @@ from itertools import islice
 from typing import NamedTuple, Protocol, TypeVar
 
 from ..equivalence.classes import Equivalence
-from ..errors import SygusError, nearest
 from ..grammar import Grammar
+from ..registry import Registry
 from ..terms import Term
 
 FIRST, MOST = 16, 1024
@@ -141,8 +141,8 @@ class Distinct(Learner):
             size = min(2 * size, MOST)
 
 
-LEARNERS: dict[str, type[Learner]] = {}
-"""The learners by name."""
+LEARNERS: Registry[type[Learner]] = Registry("learner", __package__)
+"""The learners by name. Every file of this folder is looked through."""
 L = TypeVar("L", bound=type[Learner])
 
 
@@ -154,10 +154,11 @@ def register_learner(name: str) -> Callable[[L], L]:
     """
 
     def register(made: L) -> L:
-        if LEARNERS.get(name, made).__qualname__ != made.__qualname__:
-            raise SygusError(f"there is a learner {name!r} already")
+        home = made.__module__
+        if not home.startswith(f"{__package__}.") and name in LEARNERS and LEARNERS[name].__qualname__ == made.__qualname__:
+            del LEARNERS[name]  # a person's own file that was read anew
         made.name = name
-        LEARNERS[name] = made
+        LEARNERS.add(name, made, home)
         return made
 
     return register
@@ -173,11 +174,9 @@ def learner_class(name: str) -> type[Learner]:
     (True, False)
     >>> learner_class("unifrom")
     Traceback (most recent call last):
-    sygus.errors.SygusError: unknown learner 'unifrom'; did you mean 'uniform'?
+    sygus.errors.SygusError: no learner 'unifrom'; did you mean 'uniform'? There are: bottom-up, cvc5, uniform
     """
-    if name not in LEARNERS:
-        raise SygusError(f"unknown learner {name!r}{nearest(name, LEARNERS)}")
-    return LEARNERS[name]
+    return LEARNERS.find(name)
 
 
 def learner(name: str, grammar: Grammar, limit: int, *, equivalence: Equivalence | None = None, seed: int = 0) -> Learner:

@@ -10,8 +10,8 @@ from worlds import gathered, search, tiny_images, tiny_network
 
 from sycam.cams import cam_from_text, find_cam
 from sycam.errors import SycamError
-from sycam.metrics.find import find_metric
 from sycam.metrics.kinds.masked_image import harmonic
+from sycam.metrics.own.find import find_metric
 from sycam.scoring import MetricOracle
 from sycam.search.budget import Budget
 from sycam.search.stopping import Contest, Plan, score_in_stages

@@ -11,7 +11,7 @@ from sycam.cams import cam_from_text
 from sycam.cli.console import asked_text
 from sycam.errors import SycamError
 from sycam.job import Job
-from sycam.metrics.find import find_metric
+from sycam.metrics.own.find import find_metric
 from sycam.run.observe import Observer
 from sycam.scoring import MetricOracle
 from sycam.scoring.oracle import _leaders

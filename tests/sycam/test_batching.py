@@ -8,7 +8,7 @@ from worlds import gathered, tiny_images, tiny_network
 
 from sycam.cams import cam_from_text
 from sycam.errors import SycamError
-from sycam.metrics.find import find_metric
+from sycam.metrics.own.find import find_metric
 from sycam.network import batching, load_network
 from sycam.network.batching import batch_by_trying, fastest, images_at_once
 from sycam.network.device import computing_in

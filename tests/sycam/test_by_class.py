@@ -15,7 +15,7 @@ from worlds import gathered, search, tiny_images, tiny_network
 import sycam
 from sycam.cams import by_class, cam_from_text, find_cam, of_class
 from sycam.errors import OracleError, SycamError
-from sycam.metrics.find import find_metric
+from sycam.metrics.own.find import find_metric
 from sycam.run.by_class import decomposed
 from sycam.scoring import Failures, MetricOracle
 from sycam.search import Budget

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from sycam.cams import BASELINES, cam_from_text, known_cams
 from sycam.heatmap import post
 from sycam.job import TerminalSettings
-from sycam.metrics.find import find_metric
+from sycam.metrics.own.find import find_metric
 from sycam.metrics.query import Query
 from sycam.network import Network, Preprocessing
 from sycam.run.result import cam_heatmaps

@@ -15,8 +15,8 @@ from worlds import gathered, search, tiny_images, tiny_network
 import sycam
 from sycam.errors import SycamError
 from sycam.job.job import Job, find_grammar
-from sycam.metrics.find import find_metric
 from sycam.metrics.metric import Metric
+from sycam.metrics.own.find import find_metric
 from sycam.run.bench import Plan
 from sycam.run.problem import read_problem
 from sycam.scoring import MetricOracle

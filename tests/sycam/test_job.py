@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import shutil
 import sqlite3
 import subprocess
@@ -18,7 +19,7 @@ from sycam.cli.options import ALL, PANELS
 from sycam.errors import SycamError
 from sycam.job import Job, read_job
 from sycam.job.job import GROUPS, OPTIONS
-from sycam.metrics.find import find_metric
+from sycam.metrics.own.find import find_metric
 from sygus import SygusError
 
 ROOT = Path(__file__).parents[2]
@@ -81,7 +82,7 @@ MISTAKES = {
     "masks": ("m", "`masks` belongs to images: name these with `images` or `dataset`"),
     "metric": ("iuo", "`metric`: no metric 'iuo'; did you mean 'iou'?"),
     "protocol": ("rice", "`protocol`: no protocol 'rice'; did you mean 'rise'?"),
-    "learner": ("uniformly", "`learner`: unknown learner 'uniformly'; did you mean 'uniform'?"),
+    "learner": ("uniformly", "`learner`: no learner 'uniformly'; did you mean 'uniform'?"),
 }
 
 
@@ -193,6 +194,7 @@ def test_commands_show_no_more_than_25_options_in_panels(sycam):
         assert code == 0
         assert 5 < len(flags) <= 25, (command, len(flags))
         assert "Model" in out and "--set" in flags
+        assert "[default: embedded]" in out  # square brackets are not eaten
 
 
 def test_every_option_can_be_set_by_name_and_a_missing_flag_says_how(sycam, tmp_path):
@@ -223,3 +225,60 @@ def test_every_proved_claim_of_a_run_is_confirmed_by_another_solver(tmp_path):
         solver.from_file(str(file))
         assert solver.check() == z3.unsat, file.read_text()
         assert "Proved: " in file.read_text()
+
+
+LIGHT = """
+import sys
+from sycam.cli import main
+sys.argv = ["sycam", *sys.argv[1:]]
+try:
+    main()
+except SystemExit as stop:
+    code = stop.code or 0
+print(code, [name for name in ("torch", "cvc5", "torchvision", "matplotlib") if name in sys.modules], file=sys.stderr)
+"""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (["--help"], 0, "--install-completion"),
+        (["synth", "--help"], 0, "--budget"),
+        (["score", "--help"], 0, "--metric"),
+        (["explain", "--help"], 0, "--class"),
+        (["check", "--help"], 0, "FILES"),
+        (["list", "--help"], 0, "metrics"),
+        (["cache", "--help"], 0, "clear"),
+        (["compare", "--help"], 0, "--across-protocols"),
+        (["synht"], 2, "synth"),
+        (["list", "metrcs"], 2, "metrics"),
+        (["synth", "gradient", "--metrik", "iou"], 2, "--metric"),
+        (["synth", "gradiant"], 2, "did you mean 'gradient'"),
+        (["synth", "gradient", "--set", "budgett=3"], 2, "did you mean 'budget'"),
+    ],
+)
+def test_help_and_misspelt_names_answer_without_torch(tmp_path, arguments, code, said):
+    made = subprocess.run(
+        [sys.executable, "-c", LIGHT, *arguments],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env={**os.environ, "COLUMNS": "120"},
+    )
+    assert said in made.stdout + made.stderr
+    assert made.stderr.splitlines()[-1] == f"{code} []"
+
+
+def test_completion_is_installed_at_the_root(tmp_path):
+    made = subprocess.run(
+        [sys.executable, "-m", "sycam", "--install-completion", "bash"], capture_output=True, text=True,
+        env={**os.environ, "HOME": str(tmp_path)}, check=False,
+    )  # fmt: skip
+    assert made.returncode == 0, made.stderr
+    assert "completion installed" in made.stdout + made.stderr
+
+
+def test_a_metric_is_named_once(sycam, tmp_path):
+    code, _, err = sycam("synth", "gradient", "--metric", "iou", "--oracle", "mine.py:f", "--out", tmp_path / "run")
+    assert code == 2
+    assert "--metric and --oracle name one thing: give one value" in " ".join(err.split())

@@ -11,8 +11,8 @@ from queries import query_of
 
 from sycam.errors import SycamError
 from sycam.metrics.components import connected_parts, largest_boxes
-from sycam.metrics.find import find_metric
 from sycam.metrics.kinds.ground_truth import LEVELS, OVERLAPS, crop
+from sycam.metrics.own.find import find_metric
 
 
 def flood(mask):

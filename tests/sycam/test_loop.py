@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from worlds import gathered, search, tiny_images, tiny_network
 
 from sycam.errors import SycamError
-from sycam.metrics.find import find_metric
 from sycam.metrics.metric import Metric
+from sycam.metrics.own.find import find_metric
 from sycam.scoring import MetricOracle
 from sycam.search import Budget
 from sycam.search.groups import Witnesses, doubling

@@ -9,8 +9,8 @@ from worlds import gathered, tiny_images, tiny_network
 from sycam.cams import cam_from_text
 from sycam.errors import SycamError
 from sycam.heatmap import post
-from sycam.metrics.find import find_metric
 from sycam.metrics.metric import METRICS, Metric
+from sycam.metrics.own.find import find_metric
 from sycam.scoring import MetricOracle, signatures
 from sycam.terminals import View
 

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sycam.errors import SycamError
-from sycam.metrics.find import find_metric, list_metrics
 from sycam.metrics.metric import METRICS, Metric, register_metric, registering_into
+from sycam.metrics.own.find import find_metric, list_metrics
 from sycam.metrics.query import Query, probe
 
 MASKING = ["average-drop", "average-increase", "average-gain", "drop-in-deletion"]

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from PIL import Image
 from torchvision.transforms.functional import pil_to_tensor, resize
 
-from sycam.metrics.find import find_metric
+from sycam.metrics.own.find import find_metric
 from sycam.metrics.query import Query
 
 torchcam_metrics = pytest.importorskip("torchcam.metrics", reason="torchcam is in the extra `referee`")

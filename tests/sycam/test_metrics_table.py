@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from queries import query_of
 
 from sycam.errors import SycamError
-from sycam.metrics.find import find_metric
 from sycam.metrics.metric import METRICS
+from sycam.metrics.own.find import find_metric
 from sycam.metrics.query import probe
 from sycam.metrics.sums import weighted_sum
 

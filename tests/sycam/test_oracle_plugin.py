@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from sycam.errors import SycamError
-from sycam.metrics.find import find_metric
 from sycam.metrics.metric import METRICS
+from sycam.metrics.own.find import find_metric
 from sycam.metrics.own.plugin import load_oracle
 from sycam.metrics.query import Query, probe
 

@@ -5,9 +5,9 @@ import pytest
 import torch
 from queries import net, query_of, redraw_brightness
 
-from sycam.metrics.find import find_metric
 from sycam.metrics.kinds.removal import PERCENTILES, blur, impute, removed
 from sycam.metrics.kinds.robustness import RADIUS, SQUARES, square
+from sycam.metrics.own.find import find_metric
 from sycam.metrics.query import Query
 
 # Curves

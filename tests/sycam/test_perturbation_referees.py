@@ -6,9 +6,9 @@ import torch
 from torch import nn
 
 from sycam.heatmap import post
-from sycam.metrics.find import find_metric
 from sycam.metrics.kinds.removal import PERCENTILES, blur, impute
 from sycam.metrics.kinds.robustness import SAMPLES, noise
+from sycam.metrics.own.find import find_metric
 from sycam.metrics.query import Query, probe
 
 

@@ -16,7 +16,7 @@ from sycam import synthesize
 from sycam.cams import find_cam
 from sycam.errors import OracleError, SycamError
 from sycam.interrupt import OutOfTime, time_limit
-from sycam.metrics.find import find_metric
+from sycam.metrics.own.find import find_metric
 from sycam.metrics.own.plugin import load_oracle
 from sycam.scoring import Failures, MetricOracle
 

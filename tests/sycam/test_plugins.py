@@ -17,7 +17,7 @@ from worlds import gathered, tiny_images, tiny_network
 from sycam import synthesize
 from sycam.cams import find_cam
 from sycam.errors import OracleError, SycamError
-from sycam.metrics.find import find_metric, find_metrics
+from sycam.metrics.own.find import find_metric, find_metrics
 from sycam.metrics.own.plugin import load_oracle
 from sycam.metrics.query import probe
 from sycam.scoring import MetricOracle

@@ -13,8 +13,8 @@ from torch import nn
 from worlds import gathered, held, search, tiny_images
 
 from sycam.job import ScoringSpec
-from sycam.metrics.find import find_metric
 from sycam.metrics.metric import Metric
+from sycam.metrics.own.find import find_metric
 from sycam.metrics.protocol import DEFAULT
 from sycam.network import Network, Preprocessing
 from sycam.run.problem import read_problem

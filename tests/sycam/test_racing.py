@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from sycam.metrics.find import find_metric
 from sycam.metrics.metric import METRICS, Metric
+from sycam.metrics.own.find import find_metric
 from sycam.search.groups import all_images
 from sycam.search.racing import PAIRED, SHARES, Race, Racing, SumTest, why_not
 from sycam.search.stopping import Exact

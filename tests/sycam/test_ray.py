@@ -10,7 +10,7 @@ from worlds import gathered, held, tiny_images, tiny_network
 
 from sycam.cams import cam_from_text
 from sycam.job import ScoringSpec
-from sycam.metrics.find import find_metric
+from sycam.metrics.own.find import find_metric
 from sycam.metrics.protocol import DEFAULT
 from sycam.scoring import MetricOracle
 from sycam.workers import RemoteOracle, open_pool

@@ -8,7 +8,7 @@ import types
 import pytest
 
 from sycam.errors import SycamError
-from sycam.registry import Registry
+from sygus.registry import Registry
 
 TERMINAL = """
 from sycam.terminals.terminal import register_terminal
@@ -73,7 +73,7 @@ def package(tmp_path, monkeypatch):
     made = types.ModuleType("letters_of_a_test")
     made.__path__ = [str(tmp_path)]
     monkeypatch.setitem(sys.modules, made.__name__, made)
-    made.LETTERS = Registry("letter", made.__name__)
+    made.LETTERS = Registry("letter", made.__name__, SycamError)
     for name in ("alpha", "beta"):
         (tmp_path / f"{name}.py").write_text(
             f"from letters_of_a_test import LETTERS\nassert len(LETTERS) < 3\nLETTERS.add({name!r}, 1, __name__)\n"

@@ -14,7 +14,7 @@ import sycam
 from sycam.cams import cam_from_text, find_cam
 from sycam.heatmap import NORMS, SCALE_FREE, post
 from sycam.job.job import find_grammar
-from sycam.metrics.find import find_metric
+from sycam.metrics.own.find import find_metric
 from sycam.network import Network, Preprocessing
 from sycam.run.problem import read_problem
 from sycam.scoring import MetricOracle

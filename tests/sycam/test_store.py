@@ -17,7 +17,7 @@ from worlds import gathered, tiny_images, tiny_network
 
 import sycam
 from sycam.errors import Unavailable
-from sycam.metrics.find import find_metric
+from sycam.metrics.own.find import find_metric
 from sycam.network import Network, Preprocessing
 from sycam.scoring import MetricOracle
 from sycam.scoring.gathering import Column

@@ -13,7 +13,7 @@ from worlds import gathered, tiny_images, tiny_network
 import sycam
 from sycam.cams import find_cams
 from sycam.errors import SycamError
-from sycam.metrics.find import find_metric
+from sycam.metrics.own.find import find_metric
 from sycam.scoring import MetricOracle
 from sygus import SygusError
 
@@ -317,5 +317,5 @@ def test_every_learner_finds_what_the_enumerator_finds(learner, tmp_path):
 
 
 def test_an_unknown_learner_is_refused():
-    with pytest.raises(SygusError, match="unknown learner 'random'.* bottom-up, cvc5, uniform"):
+    with pytest.raises(SygusError, match="no learner 'random'.* bottom-up, cvc5, uniform"):
         sycam.synthesize("gradient", "average-gain", learner="random")

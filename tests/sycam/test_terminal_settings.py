@@ -14,7 +14,7 @@ from worlds import compared, gathered, tiny_images, tiny_network
 import sycam
 from sycam.cams import find_cams
 from sycam.errors import SycamError
-from sycam.metrics.find import find_metric
+from sycam.metrics.own.find import find_metric
 from sycam.terminals import TerminalSettings, View
 
 GRAMMAR = """(set-logic ALL)(declare-sort Map 0)(declare-fun gap (Map) Real)(declare-fun m* (Map Map) Map)

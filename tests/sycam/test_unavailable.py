@@ -11,7 +11,7 @@ from worlds import compared, tiny_images, tiny_network
 
 from sycam.cams import BASELINES, find_cam, register_baseline
 from sycam.errors import SycamError, Unavailable
-from sycam.metrics.find import find_metric
+from sycam.metrics.own.find import find_metric
 from sycam.network import Network, Preprocessing
 from sycam.terminals import TERMINALS, View, register_terminal
 

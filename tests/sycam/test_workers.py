@@ -17,8 +17,8 @@ from worlds import TinyVGG, compared, gathered, held, tiny_images, tiny_network
 from sycam.cams import cam_from_text, find_cam, find_cams, terminal_variable
 from sycam.errors import OracleError, SycamError, Unavailable
 from sycam.job import ScoringSpec
-from sycam.metrics.find import find_metric
 from sycam.metrics.metric import Metric
+from sycam.metrics.own.find import find_metric
 from sycam.metrics.protocol import find_protocol
 from sycam.network import Network, Preprocessing, load_network
 from sycam.run import bench

@@ -100,9 +100,9 @@ def test_a_learner_of_classes_hears_of_scores_through_the_wrapper(own, solver):
 
 
 def test_two_learners_of_one_name_are_refused(own):
-    with pytest.raises(SygusError, match="there is a learner 'five-back' already"):
+    with pytest.raises(SygusError, match="there is already a learner 'five-back'"):
         sygus.register_learner("five-back")(type("Another", (Learner,), {}))
-    with pytest.raises(SygusError, match="unknown learner 'five-bakc'; did you mean 'five-back'"):
+    with pytest.raises(SygusError, match="no learner 'five-bakc'; did you mean 'five-back'"):
         learner("five-bakc", None, 3)
 
 

@@ -14,9 +14,9 @@ from torch import Tensor
 
 from sycam.errors import SycamError
 
-from .metric import METRICS, Metric
-from .own.plugin import installed_metrics, is_oracle, load_oracle
-from .sums import is_arithmetic, weighted_sum
+from ..metric import METRICS, Metric
+from ..sums import is_arithmetic, weighted_sum
+from .plugin import installed_metrics, is_oracle, load_oracle
 
 GLOB = "*"
 """Of a pattern of names; in a sum it multiplies."""

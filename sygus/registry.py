@@ -8,8 +8,7 @@ from pkgutil import iter_modules
 from threading import RLock
 from typing import Any, TypeVar
 
-from sycam.errors import SycamError
-from sygus.errors import nearest
+from .errors import SygusError, nearest
 
 T = TypeVar("T")
 
@@ -20,6 +19,7 @@ class Registry(MutableMapping[str, T]):
     Args:
         kind: of member, as messages call it.
         package: whose modules hold the members.
+        error: what is raised, with a message for a person.
         first: its modules whose members are listed before those of the others, in this order; the rest goes by the alphabet.
 
     >>> letters = Registry("letter", "email.mime")  # a package without any
@@ -28,12 +28,12 @@ class Registry(MutableMapping[str, T]):
     ('α', ['alpha'])
     >>> letters.find("alhpa")
     Traceback (most recent call last):
-    sycam.errors.SycamError: no letter 'alhpa'; did you mean 'alpha'? There are: alpha
+    sygus.errors.SygusError: no letter 'alhpa'; did you mean 'alpha'? There are: alpha
     """
 
-    def __init__(self, kind: str, package: str, first: tuple[str, ...] = ()) -> None:
+    def __init__(self, kind: str, package: str, error: type[Exception] = SygusError, first: tuple[str, ...] = ()) -> None:
         self.kind, self.package = kind, package
-        self._first = first
+        self._error, self._first = error, first
         self._members: dict[str, T] = {}
         self._homes: dict[str, str] = {}
         self._complete = self._looking = False
@@ -43,23 +43,23 @@ class Registry(MutableMapping[str, T]):
         """Registers a member that a module called `home` holds.
 
         Raises:
-            SycamError: the name is taken.
+            Exception: the name is taken; as all errors here, of the class that was given.
         """
         if not home.startswith(f"{self.package}."):
             self._look()  # a person's own must not take the name of one that is not imported yet
         if name in self._members:
-            raise SycamError(f"there is already a {self.kind} {name!r}: give the new one another name")
+            raise self._error(f"there is already a {self.kind} {name!r}: give the new one another name")
         self._members[name], self._homes[name] = member, home
 
     def find(self, name: str) -> T:
         """The member of that name.
 
         Raises:
-            SycamError: there is none; the message names the nearest, and all there are.
+            Exception: there is none; the message names the nearest, and all there are.
         """
         if name not in self:
             known = list(self) if self._first else sorted(self)
-            raise SycamError(f"no {self.kind} {name!r}{nearest(name, known, everything=True)}")
+            raise self._error(f"no {self.kind} {name!r}{nearest(name, known, everything=True)}")
         return self[name]
 
     def _look(self) -> None:
