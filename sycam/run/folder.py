@@ -198,9 +198,8 @@ def _spread(classes: torch.Tensor, count: int) -> torch.Tensor:
 
 
 def _shown_job(job: Job) -> dict[str, Any]:
-    """The options that were given, as the report shows them."""
-    plain = job.plain()
-    return {name: value for name, value in plain.items() if name in OPTIONS and value != OPTIONS[name].default}
+    """The options of a run as the report shows them: all that have a value."""
+    return {name: value for name, value in job.plain().items() if name in OPTIONS and value is not None}
 
 
 def report_data(result: Result, pictures: list[dict[str, Any]]) -> dict[str, Any]:
@@ -230,5 +229,6 @@ def report_data(result: Result, pictures: list[dict[str, Any]]) -> dict[str, Any
         "counts": {**counts, "seconds": result.counts["seconds"]},
         "incumbents": described["incumbents"],
         "pictures": pictures,
-        "manifest": {k: v for k, v in result.manifest.items() if k not in ("job", "images")} | _shown_job(result.job),
+        "manifest": {k: v for k, v in result.manifest.items() if k not in ("job", "images")}
+        | {"job": _shown_job(result.job)},
     }  # fmt: skip

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import re
 import shutil
 import sqlite3
 import subprocess
@@ -282,3 +283,11 @@ def test_a_metric_is_named_once(sycam, tmp_path):
     code, _, err = sycam("synth", "gradient", "--metric", "iou", "--oracle", "mine.py:f", "--out", tmp_path / "run")
     assert code == 2
     assert "--metric and --oracle name one thing: give one value" in " ".join(err.split())
+
+
+def test_the_report_shows_the_options_of_the_run(tmp_path):
+    sycam.synthesize("gradient", "iou", budget=7, limit=8, seed=41, path_steps=6, out=tmp_path / "run")
+    page = re.sub(r"<[^>]+>", " ", (tmp_path / "run" / "report.html").read_text())
+    words = " ".join(page.split())
+    for shown in ("seed 41", "budget 7", "path steps 6", "max size 15", "held out 0.5"):
+        assert shown in words, shown
