@@ -51,18 +51,19 @@ def _run(job: Job, as_json: bool) -> None:
 
     from sycam.run.bench import Plan
     from sycam.run.observe import Observer
-    from sycam.run.synthesize import synthesize
+    from sycam.run.synthesize import run
 
     from .watch import Watch
 
-    metric = Plan.read(job).goals.metric
+    plan = Plan.read(job)
+    metric = plan.goals.metric
     name = f"{job.grammar.name}-{re.sub('[^A-Za-z0-9.@+-]', 'x', metric.name)}-{datetime.now():%Y%m%d-%H%M%S}"
     folder = Path(job.output.out or Path("runs") / name)
-    job = replace(job, output=replace(job.output, out=str(folder)))
+    plan = replace(plan, job=replace(job, output=replace(job.output, out=str(folder))))
     store = options.store(job.output)
     if as_json:
-        console.print_json(synthesize(job, observer=Observer(), store=store).describe())
+        console.print_json(run(plan, Observer(), store).describe())
         return
     with Watch(metric) as watch:
-        result = synthesize(job, observer=watch, store=store).describe()
+        result = run(plan, watch, store).describe()
     console.print_result(result, metric, folder, kept=store is not None)

@@ -103,9 +103,12 @@ class Plan:
     """What a job asks for, read and understood before anything is loaded.
 
     Attributes:
+        job, objects: what is asked for.
         problem: the grammar file's. goals: in order. protocol: of the scores.
     """
 
+    job: Job
+    objects: Objects
     problem: CamProblem
     goals: Goals
     protocol: Protocol
@@ -145,7 +148,7 @@ class Plan:
         mistakes.tell("the job")
         assert problem is not None
         assert goals is not None
-        return cls(problem, goals, protocol)
+        return cls(job, objects, problem, goals, protocol)
 
 
 @dataclass
@@ -153,7 +156,7 @@ class Bench:
     """Everything that a search and its conclusion need. `prepare` makes one, and ends what it holds.
 
     Attributes:
-        job, plan: what is asked for. clock: of the phases. folder: of the run, or None. journal: of its candidates.
+        plan: what is asked for. clock: of the phases. folder: of the run, or None. journal: of its candidates.
         network: at its target layer. images: all that are used; parts: those searched on, then those held out.
         scorers, rankings: of each part of the images the first metric, and all goals with what measures them.
         workers: who score, None for this process. failures: of oracles.
@@ -162,7 +165,6 @@ class Bench:
         learner, policy, budget: of the search. warnings: what the user was told.
     """
 
-    job: Job
     plan: Plan
     clock: Clock
     folder: RunFolder | None
@@ -185,9 +187,9 @@ class Bench:
 
     @classmethod
     @contextmanager
-    def prepare(cls, job: Job, objects: Objects, observer: Observer, store: TerminalStore | None) -> Iterator[Bench]:
-        """The bench of a job, for as long as the block lasts."""
-        plan, clock = Plan.read(job, objects), Clock(observer)
+    def prepare(cls, plan: Plan, observer: Observer, store: TerminalStore | None) -> Iterator[Bench]:
+        """The bench of a plan, for as long as the block lasts."""
+        job, objects, clock = plan.job, plan.objects, Clock(observer)
         with clock.phase("network"):
             network = network_of(job.network, plan.protocol, objects.model, objects.reshape)
         with clock.phase("images"):
@@ -196,7 +198,7 @@ class Bench:
             for metric in plan.goals.metrics:
                 images = usable(images, metric, observer.warn)
             check_labels(images, network, plan.protocol.classes)
-        bench = cls(job, plan, clock, None, network, images, parts_of(images, job.data.held_out, job.seed))
+        bench = cls(plan, clock, None, network, images, parts_of(images, job.data.held_out, job.seed))
         bench.warn(*([plan.goals.note] if plan.goals.note else []), kept=False)
         bench.warn(*network.notes)
         with ExitStack() as stack:
@@ -212,6 +214,11 @@ class Bench:
             bench._reason(stack.enter_context(Solver()))
             bench.budget = Budget.parse(job.search.budget, job.search.target)  # its clock starts now
             yield bench
+
+    @property
+    def job(self) -> Job:
+        """What is asked for, as data."""
+        return self.plan.job
 
     @property
     def goals(self) -> Ranking:

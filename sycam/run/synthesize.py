@@ -64,7 +64,16 @@ def synthesize(
         job, objects = grammar, Objects()
     else:
         job, objects = job_of(grammar, metric, model, images, options)
-    with Bench.prepare(job, objects, observer or Observer(), store) as bench:
+    return run(Plan.read(job, objects), observer or Observer(), store)
+
+
+def run(plan: Plan, observer: Observer, store: TerminalStore | None = None) -> Result:
+    """The four steps of a run: prepare, search, conclude, write.
+
+    Args:
+        plan: what is asked for. observer, store: see `synthesize`.
+    """
+    with Bench.prepare(plan, observer, store) as bench:
         with bench.clock.phase("search"):
             found = search(bench.learner, bench.goals, bench.policy, bench.budget, bench.watch)
         result = conclude(bench, found)
