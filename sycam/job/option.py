@@ -75,14 +75,11 @@ class Option:
             return None
         if tuple in self.kinds and isinstance(given, (list, tuple)):
             given = tuple(given)
-        elif isinstance(given, Path):
+        elif isinstance(given, Path) or type(given).__name__ == "device":  # torch's, which is not imported here
             given = str(given)
         elif float in self.kinds and isinstance(given, int) and int not in self.kinds and not isinstance(given, bool):
             given = float(given)
-        fits = (isinstance(given, self.kinds) or (str in self.kinds and type(given).__name__ == "device")) and (
-            bool in self.kinds or not isinstance(given, bool)
-        )
-        given = str(given) if type(given).__name__ == "device" else given
+        fits = isinstance(given, self.kinds) and (bool in self.kinds or not isinstance(given, bool))
         if not fits or (self.choices and given not in self.choices) or not self._makes_sense(given):
             raise ValueError(f"must be {self._wanted()}, not {given!r}")
         return given

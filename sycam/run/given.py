@@ -99,10 +99,8 @@ def check_labels(images: ImageSet, network: Network, classes: str) -> None:
     Raises:
         SycamError: naming the image.
     """
-    wrong = images.labels >= network.n_classes
-    if classes == "labelled":
-        wrong |= images.labels < 0
-    if bool(wrong.any()) and classes == "labelled":
+    wrong = (images.labels < 0) | (images.labels >= network.n_classes)
+    if classes == "labelled" and bool(wrong.any()):
         place = int(wrong.nonzero()[0, 0])
         raise SycamError(
             f"{images.names[place]} has the label {int(images.labels[place])}, not one of the {network.n_classes} classes of "
