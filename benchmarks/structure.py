@@ -80,7 +80,6 @@ def circles(graph: dict[str, set[str]]) -> list[list[str]]:
             if group:
                 found.append(sorted([node, *group]))
 
-    sys.setrecursionlimit(10_000)
     for node in graph:
         if node not in index:
             visit(node)

@@ -1,6 +1,7 @@
 """Random small grammars, ambiguous more often than not, and all their terms by brute force."""
 
 import itertools
+from collections import Counter
 
 from hypothesis import strategies as st
 
@@ -64,9 +65,12 @@ def all_terms(grammar: Grammar, limit: int, most: int = 20_000) -> dict[str, dic
                     new = [(t, c) for c in range(weight, limit + 1) for t in grammar.bodies(production, c)]
                 else:
                     template = grammar.template(production.body)
+                    choices = [list(found[hole].items()) for hole in template.holes]
+                    if _count(choices, limit - weight) > 100 * most:
+                        return None  # three holes of thousands of terms that cost nothing would not fit into memory
                     new = [
                         (template.fill(tuple(t for t, _ in parts)), weight + sum(c for _, c in parts))
-                        for parts in _tuples([list(found[hole].items()) for hole in template.holes], limit - weight)
+                        for parts in _tuples(choices, limit - weight)
                     ]
                 for term, cost in new:
                     if cost < found[name].get(term, limit + 1):
@@ -85,3 +89,15 @@ def _tuples(choices, budget):
     by_cost = itertools.groupby(sorted(first, key=lambda pair: pair[1]), key=lambda pair: pair[1])
     return [(pair, *tail) for cost, pairs in by_cost if cost <= budget for tails in [_tuples(rest, budget - cost)]
             for pair in pairs for tail in tails]  # fmt: skip
+
+
+def _count(choices, budget):
+    """How many tuples `_tuples` gives."""
+    sums = Counter({0: 1})
+    for choice in choices:
+        costs, reached = Counter(cost for _, cost in choice), Counter()
+        for cost, count in costs.items():
+            for total, ways in sums.items():
+                reached[total + cost] += count * ways
+        sums = reached
+    return sum(ways for total, ways in sums.items() if total <= budget)
