@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass
 from typing import ClassVar
 
 from .option import Group, Mistakes, at_least, option, values_in, whole
+from .sizes import is_size
 
 BUDGET = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(s|m|h|passes|candidates)?\s*")
 """One part of a budget: a number and its unit; candidates where there is none."""
@@ -260,7 +261,11 @@ class OutputSpec(Group):
         usual="SYCAM_CACHE, or sycam in the user's cache folder",
     )  # fmt: skip
     cache_limit: str | None = option(
-        None, "Of all that is kept, such as 20GB; the least recently used go first.", usual="SYCAM_CACHE_LIMIT, or 10GB"
+        None,
+        "Of all that is kept, such as 20GB; the least recently used go first.",
+        fits=is_size,
+        wanted="a number with KB, MB, GB or TB, such as 20GB",
+        usual="SYCAM_CACHE_LIMIT, or 10GB",
     )
     traceback: bool = option(False, "Show the traceback of an oracle that fails.")
     dump_smt2: str | None = option(

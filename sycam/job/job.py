@@ -40,13 +40,15 @@ class GrammarFile:
         """The grammar at a path, or that of this name which comes with sycam.
 
         Raises:
-            SygusError: there is none, or it cannot be read.
+            SygusError: there is none, or it cannot be read. SycamError: it is neither a path nor a name.
 
         >>> GrammarFile.read("gradient").name
         'gradient'
         """
         from sygus.language.reader import text_of
 
+        if not isinstance(spec, str | Path):
+            raise SycamError(f"a grammar is a path or a name, not {spec!r}")
         path = find_grammar(spec)
         return cls(str(path), text_of(path))
 

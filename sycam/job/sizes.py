@@ -25,6 +25,19 @@ def parse_size(text: str) -> int:
     return int(float(match[1]) * unit)
 
 
+def is_size(text: str) -> bool:
+    """Whether a text is a size.
+
+    >>> is_size("20GB"), is_size("big")
+    (True, False)
+    """
+    try:
+        parse_size(text)
+    except SycamError:
+        return False
+    return True
+
+
 def size_text(size: float) -> str:
     """Three digits and a unit.
 

@@ -150,6 +150,8 @@ def test_what_python_brings_as_an_object_cannot_be_read_back(tmp_path):
         ("grammar = [", "is no TOML"),
         ('metric = "iou"', "names no grammar"),
         ('grammar = "gradiant"', "did you mean 'gradient'"),
+        ("grammar = 5", "a grammar is a path or a name, not 5"),
+        ('grammar = "gradient"\ncache_limit = "big"', "`cache_limit` must be a number with KB, MB, GB or TB"),
         ('grammar = {file = "x.sy"}', "grammar must be a text, or have a file and a text"),
         ('grammar = "gradient"\nbudgett = 3', "no option 'budgett'; did you mean 'budget'"),
     ],
